@@ -1,0 +1,75 @@
+"""The base of every component's configuration: pydantic models that refuse unknown keys by name.
+
+A component defines its own `Config` subclass beside its code; recipes compose them and the command line makes one
+option a field from them. Invariant: no key is ever ignored.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from relabel.errors import ConfigError
+
+
+class Config(BaseModel):
+    """Base class of all component configurations: frozen, strict about unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+
+    @classmethod
+    def load(cls, values: Mapping[str, Any], where: str) -> Self:
+        """Validate `values`; `where` names the file or command for the message.
+
+        Raises:
+            ConfigError: for the first key that is unknown or ill-typed, with the nearest valid key.
+        """
+        if not isinstance(values, Mapping):
+            raise ConfigError(where, f"{type(values).__name__} {values!r}", "a mapping of keys to values")
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise _explain(cls, error, where) from None
+
+
+def _explain(model: type[BaseModel], error: ValidationError, where: str) -> ConfigError:
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"])
+    place = f"{where}: {path}" if path else where
+    if first["type"] == "extra_forbidden":
+        owner = _model_at(model, first["loc"][:-1])
+        names = sorted(owner.model_fields) if owner else []
+        key = str(first["loc"][-1])
+        near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+        return ConfigError(
+            place, f"the unknown key {key!r}", f"one of {', '.join(names)}", f"write {near[0]!r}" if near else ""
+        )
+    if first["type"] == "missing":
+        return ConfigError(place, "nothing", "a value: this key is required", f"add {path!r}")
+    wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return ConfigError(place, repr(first.get("input")), wanted, f"correct {path!r}" if path else "")
+
+
+def _model_at(model: type[BaseModel], location: tuple) -> type[BaseModel] | None:
+    """The model that owns the key at `location`, following nested models, lists and optional values."""
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
+        if field is None:
+            continue
+        model = _nested_model(field.annotation) or model
+    return model
+
+
+def _nested_model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _nested_model(argument)
+        if found:
+            return found
+    return None

@@ -1,0 +1,34 @@
+"""Which queries a model has seen: fingerprints that travel with every trained folder, so that evidence is never circular.
+
+A query is recognised by its normalised text, not by its id, since ids differ between datasets that share queries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+from relabel.storage import Folder
+
+QUERIES_SEEN = "queries_seen.parquet"
+
+
+def query_fingerprint(text: str) -> str:
+    """16 hexadecimal digits of the case-folded, space-normalised query text."""
+    normal = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return hashlib.sha256(normal.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def write_queries_seen(folder: Folder, fingerprints: Iterable[str]) -> None:
+    """Write the fingerprints of the queries that a model was trained or selected on."""
+    folder.write_table(QUERIES_SEEN, pa.table({"fingerprint": pa.array(sorted(set(fingerprints)), pa.string())}))
+
+
+def read_queries_seen(folder: Folder) -> set[str]:
+    """Fingerprints of the queries a model has seen; empty where the folder has no such file."""
+    if not folder.exists(QUERIES_SEEN):
+        return set()
+    return set(folder.read_table(QUERIES_SEEN).column("fingerprint").to_pylist())

@@ -1,0 +1,185 @@
+"""One way to reach files: a `Folder` is a local path or `s3://bucket/prefix`, behind pyarrow's filesystems.
+
+Writes are atomic: locally a temporary file is flushed, synced and renamed; on S3 one put is atomic by itself. A
+reader therefore sees a whole file or none. Endpoint and credentials come from the usual AWS variables
+(AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION) and are never logged.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from relabel.errors import InputError
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """Size in bytes and a version that changes with the content (modification time in ns)."""
+
+    size: int
+    version: str
+
+
+class Folder:
+    """A folder on local disk or S3; cheap to make, picklable, creates nothing until the first write.
+
+    Args:
+        uri: a local path or `s3://bucket/prefix`.
+
+    Raises:
+        InputError: for another scheme or an S3 address without a bucket.
+    """
+
+    def __init__(self, uri: str | os.PathLike):
+        self.uri = os.fspath(uri).rstrip("/") or "/"
+        parts = urlsplit(self.uri)
+        if "://" not in self.uri:
+            self.uri = str(Path(self.uri).expanduser().absolute())
+            self._root, self._s3 = self.uri, False
+        elif parts.scheme == "s3" and parts.netloc:
+            self._root, self._s3 = posixpath.join(parts.netloc, parts.path.strip("/")).rstrip("/"), True
+        else:
+            raise InputError(self.uri, "an address that is neither a path nor S3", "a local path or s3://bucket/prefix")
+        self._filesystem: pafs.FileSystem | None = None
+
+    def __repr__(self) -> str:
+        return f"Folder({self.uri!r})"
+
+    def __truediv__(self, name: str) -> Folder:
+        return Folder(f"{self.uri}/{name}")
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_filesystem": None}
+
+    @property
+    def is_local(self) -> bool:
+        return not self._s3
+
+    @property
+    def filesystem(self) -> pafs.FileSystem:
+        """The pyarrow filesystem behind this folder."""
+        if self._filesystem is None:
+            self._filesystem = _s3_filesystem() if self._s3 else pafs.LocalFileSystem()
+        return self._filesystem
+
+    def path(self, name: str = "") -> str:
+        """The path of `name` inside this folder as the filesystem spells it."""
+        if name.startswith("/") or ".." in name.split("/"):
+            raise InputError(f"{self.uri}/{name}", "a name that leaves its folder", "a relative name without '..'")
+        return posixpath.join(self._root, name) if name else self._root
+
+    def stat(self, name: str = "") -> FileFacts | None:
+        """Facts of one file, None where there is none."""
+        info = self.filesystem.get_file_info(self.path(name))
+        if info.type != pafs.FileType.File:
+            return None
+        return FileFacts(info.size, str(info.mtime_ns))
+
+    def exists(self, name: str = "") -> bool:
+        """Whether `name` is a file or folder."""
+        return self.filesystem.get_file_info(self.path(name)).type != pafs.FileType.NotFound
+
+    def names(self, prefix: str = "", suffix: str = "", recursive: bool = False) -> list[str]:
+        """Sorted names of the files below this folder, relative to it."""
+        selector = pafs.FileSelector(self._root, recursive=recursive, allow_not_found=True)
+        start = len(self._root) + 1
+        names = (
+            info.path[start:] for info in self.filesystem.get_file_info(selector) if info.type == pafs.FileType.File
+        )
+        return sorted(
+            name
+            for name in names
+            if name.startswith(prefix) and name.endswith(suffix) and not name.rsplit("/", 1)[-1].startswith(".")
+        )
+
+    def open(self, name: str) -> pa.NativeFile:
+        """`name` opened for random reading.
+
+        Raises:
+            InputError: where there is no such file.
+        """
+        try:
+            return self.filesystem.open_input_file(self.path(name))
+        except FileNotFoundError:
+            raise InputError(f"{self.uri}/{name}", "no such file", "an existing file", "check the address") from None
+
+    def read_bytes(self, name: str) -> bytes:
+        with self.open(name) as stream:
+            return stream.read()
+
+    def write_bytes(self, name: str, data: bytes | pa.Buffer) -> None:
+        """Write a whole file atomically, replacing one of that name."""
+        path = self.path(name)
+        if self._s3:
+            with self.filesystem.open_output_stream(path) as stream:
+                stream.write(data)
+            return
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        temporary = f"{os.path.dirname(path)}/.{os.path.basename(path)}.{uuid.uuid4().hex}.tmp"
+        try:
+            with open(temporary, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+        finally:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+
+    def read_json(self, name: str) -> Any:
+        """Raises InputError where the file is missing or is no JSON."""
+        try:
+            return json.loads(self.read_bytes(name))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{self.uri}/{name}", f"no JSON ({error})", "a JSON file") from None
+
+    def write_json(self, name: str, value: Any) -> None:
+        self.write_bytes(name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """One Parquet file as an Arrow table."""
+        with self.open(name) as stream:
+            return pq.read_table(stream, columns=columns)
+
+    def write_table(self, name: str, table: pa.Table, row_group_rows: int = 4096) -> int:
+        """Write one Parquet file atomically (zstd); returns its size in bytes."""
+        data = parquet_bytes(table, row_group_rows)
+        self.write_bytes(name, data)
+        return data.size
+
+    def remove(self, name: str) -> None:
+        """Remove one file; no error where it is gone already."""
+        try:
+            self.filesystem.delete_file(self.path(name))
+        except FileNotFoundError:
+            return
+
+
+def parquet_bytes(table: pa.Table, row_group_rows: int = 4096) -> pa.Buffer:
+    """`table` as the bytes of a Parquet file; the same rows give the same bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", row_group_size=row_group_rows)
+    return sink.getvalue()
+
+
+def _s3_filesystem() -> pafs.S3FileSystem:
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    options: dict[str, Any] = {"request_timeout": 60, "connect_timeout": 10}
+    if endpoint:
+        parts = urlsplit(endpoint)
+        options |= {"endpoint_override": parts.netloc or parts.path, "scheme": parts.scheme or "https"}
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if region or endpoint:
+        options["region"] = region or "us-east-1"
+    return pafs.S3FileSystem(**options)

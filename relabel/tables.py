@@ -1,0 +1,141 @@
+"""Table folders: `part-*.parquet` beside `table.json`; streamed writing, streamed reading, one manifest.
+
+`table.json` is written last, so a folder that has one is complete. Quarantined rows of the stage that wrote the table
+lie in `quarantine/part-*.parquet` below it. Invariant: rows in = rows + quarantined, recorded in the manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from relabel.errors import InputError
+from relabel.records import SCHEMAS, Scale, checked
+from relabel.storage import Folder
+
+MANIFEST = "table.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What holds for a whole table.
+
+    Attributes:
+        kind: `pairs`, `judgements`, `labels` or `rankings`.
+        rows: rows in the parts; `rows_in` = `rows` + `quarantined`.
+        parts: file names, in reading order.
+        scale: label or grade scale, where the table has one.
+        about: facts of the stage that wrote it (source, judge id, rule, …), JSON values only.
+    """
+
+    kind: str
+    rows_in: int
+    rows: int
+    quarantined: int
+    parts: list[str]
+    scale: Scale | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def write_manifest(folder: Folder, manifest: Manifest) -> None:
+    folder.write_json(MANIFEST, asdict(manifest) | {"scale": manifest.scale.to_json() if manifest.scale else None})
+
+
+def read_manifest(folder: Folder, kind: str | None = None) -> Manifest:
+    """The manifest of a complete table.
+
+    Raises:
+        InputError: where the folder is no complete table, or one of another kind than `kind`.
+    """
+    if not folder.exists(MANIFEST):
+        raise InputError(folder.uri, "no table.json", f"a finished {kind or 'table'} folder", "run the stage before")
+    values = folder.read_json(MANIFEST)
+    try:
+        manifest = Manifest(**(values | {"scale": Scale.from_json(values["scale"]) if values.get("scale") else None}))
+    except (TypeError, KeyError) as error:
+        raise InputError(f"{folder.uri}/{MANIFEST}", f"a manifest that misses or adds keys ({error})", "one of ours") from None
+    if kind and manifest.kind != kind:
+        raise InputError(folder.uri, f"a table of {manifest.kind}", f"a table of {kind}")
+    return manifest
+
+
+def read_parts(folder: Folder, kind: str, columns: list[str] | None = None, batch_rows: int = 8192) -> Iterator[pa.Table]:
+    """Stream a finished table in order as checked Arrow tables of at most `batch_rows` rows."""
+    schema = SCHEMAS[kind] if columns is None else pa.schema([SCHEMAS[kind].field(name) for name in columns])
+    for part in read_manifest(folder, kind).parts:
+        with folder.open(part) as stream:
+            for batch in pq.ParquetFile(stream).iter_batches(batch_rows, columns=schema.names):
+                yield checked(pa.Table.from_batches([batch]), schema, f"{folder.uri}/{part}")
+
+
+def read_whole(folder: Folder, kind: str, columns: list[str] | None = None) -> pa.Table:
+    """A whole table in memory; for tables that are known to be small."""
+    schema = SCHEMAS[kind] if columns is None else pa.schema([SCHEMAS[kind].field(name) for name in columns])
+    return pa.concat_tables([schema.empty_table(), *read_parts(folder, kind, columns)]).combine_chunks()
+
+
+def clear_table(folder: Folder) -> None:
+    """Remove a table's manifest, parts and quarantine, and nothing else that lies in the folder."""
+    folder.remove(MANIFEST)
+    for name in folder.names("part-", ".parquet") + [f"quarantine/{name}" for name in (folder / "quarantine").names("part-")]:
+        folder.remove(name)
+
+
+class TableWriter:
+    """Writes a table in parts of bounded size; `finish` writes the manifest, so an aborted table stays incomplete.
+
+    Example:
+        >>> writer = TableWriter(Folder(out), "pairs", scale)
+        >>> writer.write(rows); writer.quarantine(bad_rows); writer.finish({"source": "beir"})
+    """
+
+    def __init__(self, folder: Folder, kind: str, scale: Scale | None = None, part_rows: int = 65_536):
+        self.folder, self.kind, self.scale, self.part_rows = folder, kind, scale, part_rows
+        clear_table(folder)
+        self._good = _PartBuffer(folder, SCHEMAS[kind], part_rows, "part")
+        self._bad = _PartBuffer(folder, SCHEMAS["quarantine"], part_rows, "quarantine/part")
+
+    def write(self, rows: pa.Table) -> None:
+        self._good.add(checked(rows, SCHEMAS[self.kind], self.folder.uri))
+
+    def quarantine(self, rows: pa.Table) -> None:
+        self._bad.add(checked(rows, SCHEMAS["quarantine"], f"{self.folder.uri}/quarantine"))
+
+    def finish(self, about: dict[str, Any] | None = None) -> Manifest:
+        """Flush, write the manifest, return it."""
+        self._good.flush()
+        self._bad.flush()
+        rows, bad = self._good.rows, self._bad.rows
+        manifest = Manifest(self.kind, rows + bad, rows, bad, self._good.parts, self.scale, about or {})
+        write_manifest(self.folder, manifest)
+        return manifest
+
+
+class _PartBuffer:
+    def __init__(self, folder: Folder, schema: pa.Schema, part_rows: int, stem: str):
+        self.folder, self.schema, self.part_rows, self.stem = folder, schema, part_rows, stem
+        self.rows, self.parts = 0, []
+        self._pending: list[pa.Table] = []
+        self._pending_rows = 0
+
+    def add(self, rows: pa.Table) -> None:
+        while rows.num_rows:
+            taken = rows.slice(0, self.part_rows - self._pending_rows)
+            rows = rows.slice(taken.num_rows)
+            self._pending.append(taken)
+            self._pending_rows += taken.num_rows
+            if self._pending_rows == self.part_rows:
+                self.flush()
+
+    def flush(self) -> None:
+        if not self._pending_rows:
+            return
+        name = f"{self.stem}-{len(self.parts):05d}.parquet"
+        self.folder.write_table(name, pa.concat_tables(self._pending))
+        self.parts.append(name)
+        self.rows += self._pending_rows
+        self._pending, self._pending_rows = [], 0
