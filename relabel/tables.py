@@ -57,13 +57,17 @@ def read_manifest(folder: Folder, kind: str | None = None) -> Manifest:
     try:
         manifest = Manifest(**(values | {"scale": Scale.from_json(values["scale"]) if values.get("scale") else None}))
     except (TypeError, KeyError) as error:
-        raise InputError(f"{folder.uri}/{MANIFEST}", f"a manifest that misses or adds keys ({error})", "one of ours") from None
+        raise InputError(
+            f"{folder.uri}/{MANIFEST}", f"a manifest that misses or adds keys ({error})", "one of ours"
+        ) from None
     if kind and manifest.kind != kind:
         raise InputError(folder.uri, f"a table of {manifest.kind}", f"a table of {kind}")
     return manifest
 
 
-def read_parts(folder: Folder, kind: str, columns: list[str] | None = None, batch_rows: int = 8192) -> Iterator[pa.Table]:
+def read_parts(
+    folder: Folder, kind: str, columns: list[str] | None = None, batch_rows: int = 8192
+) -> Iterator[pa.Table]:
     """Stream a finished table in order as checked Arrow tables of at most `batch_rows` rows."""
     schema = SCHEMAS[kind] if columns is None else pa.schema([SCHEMAS[kind].field(name) for name in columns])
     for part in read_manifest(folder, kind).parts:
@@ -81,7 +85,9 @@ def read_whole(folder: Folder, kind: str, columns: list[str] | None = None) -> p
 def clear_table(folder: Folder) -> None:
     """Remove a table's manifest, parts and quarantine, and nothing else that lies in the folder."""
     folder.remove(MANIFEST)
-    for name in folder.names("part-", ".parquet") + [f"quarantine/{name}" for name in (folder / "quarantine").names("part-")]:
+    for name in folder.names("part-", ".parquet") + [
+        f"quarantine/{name}" for name in (folder / "quarantine").names("part-")
+    ]:
         folder.remove(name)
 
 
