@@ -29,7 +29,9 @@ from types import ModuleType
 from relabel.demo.modules import MODULES, OPTIONAL_MODULES
 
 SPLITS = ("judge", "train", "calibration", "test")
-MIN_WORDS = 5
+MIN_WORDS = 4
+EVERYDAY_TYPES = ("dict", "float", "int", "list", "set", "str", "tuple")
+SHADOWED = ("socket.SocketType",)  # the C base of socket.socket, whose methods belong under that name
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -144,12 +146,22 @@ def _public_objects() -> Iterator[tuple[str, object]]:
         if module is None:
             continue
         prefix = "" if module_name == "builtins" else module_name + "."
-        members = [(prefix + name, getattr(module, name)) for name in _public_names(module_name, module)]
+        members = [
+            (prefix + name, getattr(module, name))
+            for name in _public_names(module_name, module)
+            if prefix + name not in SHADOWED
+        ]
         yield from ((name, obj) for name, obj in members if inspect.isroutine(obj))
         classes = [(name, obj) for name, obj in members if inspect.isclass(obj)]
-        for name, cls in sorted(classes, key=lambda pair: (len(pair[1].__mro__), pair[0])):
+        for name, cls in sorted(classes, key=_precedence):
             yield name, cls
             yield from _class_members(name, cls)
+
+
+def _precedence(named_class: tuple[str, type]) -> tuple[int, bool, str]:
+    """Base classes before derived ones, the everyday types before their byte-wise twins, then by name."""
+    name, cls = named_class
+    return len(cls.__mro__), name not in EVERYDAY_TYPES, name
 
 
 def _import(module_name: str) -> ModuleType | None:
@@ -169,7 +181,15 @@ def _public_names(module_name: str, module: ModuleType) -> list[str]:
     if names is None:
         homes = {module_name, "_" + module_name, module.__name__}
         names = [name for name in vars(module) if getattr(vars(module)[name], "__module__", None) in homes]
-    return sorted({name for name in names if not name.startswith("_") and hasattr(module, name)})
+    public = {name for name in names if not name.startswith("_") and hasattr(module, name)}
+    return sorted(name for name in public if not _is_alias(module, name))
+
+
+def _is_alias(module: ModuleType, name: str) -> bool:
+    """Whether the module offers the same object under its own name too (`IOError` beside `OSError`)."""
+    obj = getattr(module, name)
+    own_name = getattr(obj, "__name__", name)
+    return own_name != name and getattr(module, own_name, None) is obj
 
 
 def _class_members(class_name: str, cls: type) -> Iterator[tuple[str, object]]:
