@@ -188,7 +188,9 @@ def _public_names(module_name: str, module: ModuleType) -> list[str]:
 def _is_alias(module: ModuleType, name: str) -> bool:
     """Whether the module offers the same object under its own name too (`IOError` beside `OSError`)."""
     obj = getattr(module, name)
-    own_name = getattr(obj, "__name__", name)
+    if not (inspect.isclass(obj) or inspect.isroutine(obj)):
+        return False
+    own_name = obj.__name__
     return own_name != name and getattr(module, own_name, None) is obj
 
 
