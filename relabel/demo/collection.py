@@ -182,16 +182,15 @@ def _public_names(module_name: str, module: ModuleType) -> list[str]:
         homes = {module_name, "_" + module_name, module.__name__}
         names = [name for name in vars(module) if getattr(vars(module)[name], "__module__", None) in homes]
     public = {name for name in names if not name.startswith("_") and hasattr(module, name)}
-    return sorted(name for name in public if not _is_alias(module, name))
+    return sorted(name for name in public if _own_name(module, name) not in public - {name})
 
 
-def _is_alias(module: ModuleType, name: str) -> bool:
-    """Whether the module offers the same object under its own name too (`IOError` beside `OSError`)."""
+def _own_name(module: ModuleType, name: str) -> str:
+    """The name under which an object was defined, where the module offers it so (`OSError` for `IOError`)."""
     obj = getattr(module, name)
     if not (inspect.isclass(obj) or inspect.isroutine(obj)):
-        return False
-    own_name = obj.__name__
-    return own_name != name and getattr(module, own_name, None) is obj
+        return name
+    return obj.__name__ if getattr(module, obj.__name__, None) is obj else name
 
 
 def _class_members(class_name: str, cls: type) -> Iterator[tuple[str, object]]:
