@@ -1,0 +1,88 @@
+"""Adjustment rules: judgements beside original labels become training labels, under a named rule.
+
+Tables in: pairs and judgements; out: labels (`relabel/records.py`). One file a rule, one line in `RULES`. Invariant:
+original labels are never overwritten, and every row says which rule did what to it.
+
+Run: `relabel adjust --pairs PAIRS --judgements URI --rule blend --set alpha=0.3 --out LABELS`
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+
+from relabel.config import Config
+from relabel.errors import ConfigError
+from relabel.labels.adjust import adjust_rows
+from relabel.labels.blend import Blend
+from relabel.labels.change import ChangeCounts
+from relabel.labels.demote_positives import DemotePositives
+from relabel.labels.drop_uncertain import DropUncertain
+from relabel.labels.evidence import Action, Decision, Evidence, Rule
+from relabel.labels.keep import Keep
+from relabel.labels.promote_negatives import PromoteNegatives
+from relabel.labels.replace import Replace
+
+RULES: dict[str, type[Rule]] = {
+    rule.name: rule for rule in (Keep, Replace, PromoteNegatives, DemotePositives, DropUncertain, Blend)
+}
+
+
+def load_rule(values: Mapping[str, Any], where: str = "rule") -> Rule:
+    """The rule that `values` describe, e.g. `{"rule": "blend", "alpha": 0.3}`.
+
+    Raises:
+        ConfigError: for an unknown rule, and for a parameter that the rule does not have or that is out of range.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(where, f"{type(values).__name__} {values!r}", "a mapping with the key 'rule'")
+    name = values.get("rule")
+    if name not in RULES:
+        near = difflib.get_close_matches(str(name).replace("_", "-"), RULES, n=1, cutoff=0.5)
+        found = f"the unknown rule {name!r}" if "rule" in values else "no key 'rule'"
+        raise ConfigError(where, found, f"one of {', '.join(RULES)}", f"write {near[0]!r}" if near else "")
+    parameters = {key: value for key, value in values.items() if key != "rule"}
+    return RULES[name].load(parameters, f"{where} {name}")
+
+
+def _rule_from(value: Any) -> Rule:
+    return value if isinstance(value, Rule) else load_rule({"rule": value} if isinstance(value, str) else value)
+
+
+#: A field of a recipe that holds a rule: `replace`, `{rule: blend, alpha: 0.3}` or a loaded rule.
+AnyRule = Annotated[Rule, BeforeValidator(_rule_from), PlainSerializer(lambda rule: rule.to_json(), return_type=dict)]
+
+
+class AdjustConfig(Config):
+    """What `relabel adjust` needs; `parameters` are the chosen rule's (`--set alpha=0.3`)."""
+
+    pairs: str = Field(description="URI of the pairs table that was judged")
+    judgements: str = Field(description="URI of the judgements table")
+    rule: str = Field("replace", description=f"one of {', '.join(RULES)}")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="the rule's parameters, name to value")
+
+    @model_validator(mode="after")
+    def _rule_is_known(self) -> Self:
+        self.load_rule()
+        return self
+
+    def load_rule(self) -> Rule:
+        """The chosen rule with its parameters; raises ConfigError as `load_rule` does."""
+        return load_rule({**self.parameters, "rule": self.rule}, "adjust")
+
+
+__all__ = [
+    "RULES",
+    "Action",
+    "AdjustConfig",
+    "AnyRule",
+    "ChangeCounts",
+    "Decision",
+    "Evidence",
+    "Rule",
+    "adjust_rows",
+    "load_rule",
+]
