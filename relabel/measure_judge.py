@@ -1,0 +1,118 @@
+"""How well a judge agrees with people on queries it has not seen, beside BM25 and a zero-shot encoder.
+
+In: a judgements table and the pairs table with human labels that it judged; out: `agreement.json` (see
+`relabel.agreement`). Pairs are joined by key. Invariant: no label made by a judge, and no query seen by this one in
+training, enters the comparison; what is left out is counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from relabel.agreement import agreement
+from relabel.errors import CircularEvidence, InputError
+from relabel.lineage import query_fingerprint, read_queries_seen
+from relabel.storage import Folder
+from relabel.tables import read_manifest, read_whole
+
+AGREEMENT = "agreement.json"
+
+
+def measure_judge(
+    judgements: Folder,
+    human: Folder,
+    out: Folder,
+    others: Mapping[str, Callable[[pa.Table], np.ndarray]] | None = None,
+    judge_folder: Folder | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    log: Callable[[str], None] = print,
+) -> dict:
+    """Join judgements with human grades on queries that the judge has not seen, measure, write `agreement.json`.
+
+    Args:
+        judgements: a judgements table that covers (some of) the human pairs.
+        human: a pairs table whose labels were given by people; pairs without a label are ignored.
+        out: folder for `agreement.json`.
+        others: name → function from the joined pairs table to scores; see `free_scorers`.
+        judge_folder: the trained judge, whose `queries_seen.parquet` is honoured; None for an untrained one.
+
+    Raises:
+        CircularEvidence: where the labels were made by a judge, or every query was seen in training.
+        InputError: where no human pair was judged.
+    """
+    pairs, judged = read_whole(human, "pairs"), read_whole(judgements, "judgements")
+    human_scale, manifest = read_manifest(human, "pairs").scale, read_manifest(judgements, "judgements")
+    if human_scale is None or manifest.scale is None:
+        raise InputError((human if human_scale is None else judgements).uri, "a table without a scale", "a scale")
+    pairs = refuse_judge_labels(pairs, human.uri).filter(pc.is_valid(pairs["label"]))
+    seen = read_queries_seen(judge_folder) if judge_folder else set()
+    texts = pairs["query"].unique().to_pylist()
+    seen_texts = {text for text in texts if query_fingerprint(text) in seen}
+    fresh = pairs.filter(pc.invert(pc.is_in(pairs["query"], pa.array(sorted(seen_texts), pa.string()))))
+    if texts and not fresh.num_rows:
+        raise CircularEvidence(
+            human.uri,
+            f"only queries that the judge was trained on ({len(seen_texts)})",
+            "human grades of other queries",
+            "keep some queries of the human grades out of the judge's training",
+        )
+    row = {key: place for place, key in enumerate(zip(*_keys(judged), strict=True))}
+    places = np.array([row.get(key, -1) for key in zip(*_keys(fresh), strict=True)], dtype=np.int64)
+    if not np.any(places >= 0):
+        raise InputError(judgements.uri, f"no judgement of the {fresh.num_rows} human pairs", "judgements of them")
+    joined, judged = fresh.filter(pa.array(places >= 0)), judged.take(pa.array(places[places >= 0]))
+    scores = {}
+    for name, scorer in (others or {}).items():
+        log(f"agreement: scoring {joined.num_rows} pairs with {name}")
+        scores[name] = scorer(joined)
+    found = agreement(
+        joined["label"].to_numpy(),
+        judged["grade"].to_numpy(),
+        np.array(judged["probabilities"].to_pylist(), float),
+        joined["query_id"].to_pylist(),
+        human_scale,
+        manifest.scale,
+        scores,
+        resamples,
+        seed=seed,
+    )
+    about = {name: manifest.about.get(name) for name in ("judge_id", "engine", "model", "prompt")}
+    found |= {
+        "judge": about,
+        "human_sources": dict(Counter(joined["label_source"].to_pylist())),
+        "pairs_of_seen_queries": pairs.num_rows - fresh.num_rows,
+        "queries_seen": len(seen_texts),
+        "pairs_without_judgement": int(np.sum(places < 0)),
+    }
+    out.write_json(AGREEMENT, found)
+    for sentence in found["verdict"]:
+        log(f"agreement: {sentence}")
+    return found
+
+
+def refuse_judge_labels(pairs: pa.Table, where: str) -> pa.Table:
+    """`pairs` as they are, where none of the labels was made by a judge.
+
+    Raises:
+        CircularEvidence: naming the judge and counting its labels.
+    """
+    sources = Counter(pairs["label_source"].to_pylist())
+    machine = {source: count for source, count in sources.items() if source.startswith("judge:")}
+    if machine:
+        raise CircularEvidence(
+            where,
+            f"{sum(machine.values())} labels made by a judge ({', '.join(sorted(machine))})",
+            "labels given by people",
+            "evaluate on a pairs table prepared with --label-source human",
+        )
+    return pairs
+
+
+def _keys(table: pa.Table) -> tuple[list[str], list[str]]:
+    return table["query_id"].to_pylist(), table["doc_id"].to_pylist()

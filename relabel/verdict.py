@@ -1,0 +1,124 @@
+"""Plain-word sentences about a judge's agreement with people: what it beats, what beats it, whether to trust it.
+
+In: the dictionary of `relabel.agreement.agreement`. Invariant: a judge that is no better than chance, or worse than a
+scorer that costs nothing, is called that, whatever the other numbers say.
+"""
+
+from __future__ import annotations
+
+#: Below this many queries the sentences say that the intervals are wide.
+FEW_QUERIES = 30
+#: A grade given to at least this share of the pairs is pointed out.
+ONE_GRADE_SHARE = 0.9
+
+
+def trust(agreement: dict) -> str:
+    """Whether the judge may relabel: no, doubtful or yes.
+
+    `no`: not clearly above chance, or clearly below a scorer that costs nothing; `doubtful`: not clearly above all of
+    them; `yes` otherwise. Clearly: the interval of the value (of the paired difference) leaves 0.5 (0) out.
+    """
+    headline = headline_auc(agreement)
+    if not _above(headline["pooled"], 0.5):
+        return "no"
+    differences = [
+        other["auc"][headline["threshold"]][view]
+        for other in agreement["comparisons"]
+        for view in ("difference", "difference_within_query")
+    ]
+    if any(difference["high"] is not None and difference["high"] < 0 for difference in differences):
+        return "no"
+    return "yes" if all(_above(difference, 0.0) for difference in differences) else "doubtful"
+
+
+def headline_auc(agreement: dict) -> dict:
+    """The judge's AUC at the grade from which people call a document relevant: {threshold, pooled, within_query}."""
+    threshold = str(agreement["human_scale"]["relevant_from"])
+    return {"threshold": threshold} | agreement["auc"][threshold]
+
+
+def plain_verdict(agreement: dict) -> list[str]:
+    """Sentences for a reader without statistics, the conclusion last."""
+    sentences = [
+        f"On {agreement['pairs']:,} held-out pairs of {agreement['queries']:,} queries "
+        f"the judge's {_compared(agreement, 'pooled')}.",
+        f"Inside a query, where a re-ranker works, its {_compared(agreement, 'within_query')}.",
+    ]
+    exact, majority, kappa = agreement["accuracy"], agreement["majority"], agreement["kappa"]["unweighted"]
+    sentences.append(
+        f"It gives the human answer ({agreement['compared']}) in {percent(exact['value'])} of the pairs; "
+        f"always answering {majority['answer']} would in {percent(majority['accuracy'])}. "
+        f"Cohen's κ is {with_interval(kappa)}: {_kappa_words(kappa)}."
+    )
+    grade, share = max(agreement["judge_grades"].items(), key=lambda entry: entry[1])
+    if share >= ONE_GRADE_SHARE:
+        sentences.append(f"It answers {grade} for {percent(share)} of the pairs: it hardly tells documents apart.")
+    if agreement["queries"] < FEW_QUERIES:
+        sentences.append(f"{agreement['queries']} queries are few: the intervals are wide.")
+    return [*sentences, _conclusion(agreement)]
+
+
+def with_interval(interval: dict) -> str:
+    """`0.62 [0.55, 0.69]`, without the interval where there is none, `undefined` without a value."""
+    if interval["value"] is None:
+        return "undefined"
+    if interval["low"] is None or interval["high"] is None:
+        return f"{interval['value']:.2f}"
+    return f"{interval['value']:.2f} [{interval['low']:.2f}, {interval['high']:.2f}]"
+
+
+def percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.0f} %"
+
+
+def _conclusion(agreement: dict) -> str:
+    return {
+        "no": "It should not be trusted to relabel.",
+        "doubtful": "It is not clearly better than what costs nothing: relabelling with it may bring nothing.",
+        "yes": "It is better than chance and than every scorer beside it on these pairs; "
+        "whether its labels train a better re-ranker, only the ranking on human judgements can tell.",
+    }[trust(agreement)]
+
+
+def _against_chance(interval: dict) -> str:
+    if _above(interval, 0.5):
+        return "better than chance"
+    if interval["high"] is not None and interval["high"] < 0.5:
+        return "worse than chance"
+    return "not distinguishable from chance"
+
+
+def _compared(agreement: dict, view: str) -> str:
+    headline = headline_auc(agreement)
+    words = [_against_chance(headline[view])]
+    for other in agreement["comparisons"]:
+        values = other["auc"][headline["threshold"]]
+        difference = values["difference" if view == "pooled" else "difference_within_query"]
+        if _above(difference, 0.0):
+            relation = "better than"
+        elif difference["high"] is not None and difference["high"] < 0:
+            relation = "worse than"
+        else:
+            relation = "not distinguishable from"
+        words.append(f"{relation} {other['name']} ({_short(values[view]['value'])})")
+    return f"AUC(≥{headline['threshold']}) is {with_interval(headline[view])}: {_list(words)}"
+
+
+def _short(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.2f}"
+
+
+def _kappa_words(interval: dict) -> str:
+    if interval["low"] is None:
+        return "agreement beyond chance cannot be told"
+    if interval["low"] > 0:
+        return "more agreement than two unrelated graders would have"
+    return "no agreement beyond that of two unrelated graders"
+
+
+def _above(interval: dict, bound: float) -> bool:
+    return interval["low"] is not None and interval["low"] > bound
+
+
+def _list(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
