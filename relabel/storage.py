@@ -11,6 +11,7 @@ import json
 import os
 import posixpath
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from relabel.errors import InputError
+from relabel.storage_errors import explained, no_such_file
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,16 @@ class Folder:
     """
 
     def __init__(self, uri: str | os.PathLike):
-        self.uri = os.fspath(uri).rstrip("/") or "/"
-        parts = urlsplit(self.uri)
-        if "://" not in self.uri:
+        given = os.fspath(uri)
+        self.uri = given.rstrip("/") or "/"
+        parts = urlsplit(given)
+        if "://" not in given:
             self.uri = str(Path(self.uri).expanduser().absolute())
             self._root, self._s3 = self.uri, False
         elif parts.scheme == "s3" and parts.netloc:
             self._root, self._s3 = posixpath.join(parts.netloc, parts.path.strip("/")).rstrip("/"), True
         else:
-            raise InputError(self.uri, "an address that is neither a path nor S3", "a local path or s3://bucket/prefix")
+            raise InputError(given, "an address that is neither a path nor S3", "a local path or s3://bucket/prefix")
         self._filesystem: pafs.FileSystem | None = None
 
     def __repr__(self) -> str:
@@ -81,22 +84,22 @@ class Folder:
 
     def stat(self, name: str = "") -> FileFacts | None:
         """Facts of one file, None where there is none."""
-        info = self.filesystem.get_file_info(self.path(name))
+        info = self._info(name)
         if info.type != pafs.FileType.File:
             return None
         return FileFacts(info.size, str(info.mtime_ns))
 
     def exists(self, name: str = "") -> bool:
         """Whether `name` is a file or folder."""
-        return self.filesystem.get_file_info(self.path(name)).type != pafs.FileType.NotFound
+        return self._info(name).type != pafs.FileType.NotFound
 
     def names(self, prefix: str = "", suffix: str = "", recursive: bool = False) -> list[str]:
         """Sorted names of the files below this folder, relative to it."""
         selector = pafs.FileSelector(self._root, recursive=recursive, allow_not_found=True)
         start = len(self._root) + 1
-        names = (
-            info.path[start:] for info in self.filesystem.get_file_info(selector) if info.type == pafs.FileType.File
-        )
+        with explained(self.uri):
+            infos = self.filesystem.get_file_info(selector)
+        names = (info.path[start:] for info in infos if info.type == pafs.FileType.File)
         return sorted(
             name
             for name in names
@@ -109,10 +112,11 @@ class Folder:
         Raises:
             InputError: where there is no such file.
         """
-        try:
-            return self.filesystem.open_input_file(self.path(name))
-        except FileNotFoundError:
-            raise InputError(f"{self.uri}/{name}", "no such file", "an existing file", "check the address") from None
+        with explained(self._address(name)):
+            try:
+                return self.filesystem.open_input_file(self.path(name))
+            except FileNotFoundError:
+                raise no_such_file(self._address(name), self._bucket_missing()) from None
 
     def read_bytes(self, name: str) -> bytes:
         with self.open(name) as stream:
@@ -121,21 +125,12 @@ class Folder:
     def write_bytes(self, name: str, data: bytes | pa.Buffer) -> None:
         """Write a whole file atomically, replacing one of that name."""
         path = self.path(name)
-        if self._s3:
-            with self.filesystem.open_output_stream(path) as stream:
-                stream.write(data)
-            return
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        temporary = f"{os.path.dirname(path)}/.{os.path.basename(path)}.{uuid.uuid4().hex}.tmp"
-        try:
-            with open(temporary, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, path)
-        finally:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
+        with explained(self._address(name)):
+            if self._s3:
+                with self.filesystem.open_output_stream(path) as stream:
+                    stream.write(data)
+            else:
+                _write_local(path, data)
 
     def read_json(self, name: str) -> Any:
         """Raises InputError where the file is missing or is no JSON."""
@@ -148,9 +143,12 @@ class Folder:
         self.write_bytes(name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """One Parquet file as an Arrow table."""
+        """One Parquet file as an Arrow table; raises InputError where it is missing or no Parquet."""
         with self.open(name) as stream:
-            return pq.read_table(stream, columns=columns)
+            try:
+                return pq.read_table(stream, columns=columns)
+            except pa.ArrowInvalid as error:
+                raise InputError(self._address(name), f"no Parquet ({error})", "a Parquet file") from None
 
     def write_table(self, name: str, table: pa.Table, row_group_rows: int = 4096) -> int:
         """Write one Parquet file atomically (zstd); returns its size in bytes."""
@@ -160,10 +158,33 @@ class Folder:
 
     def remove(self, name: str) -> None:
         """Remove one file; no error where it is gone already."""
-        try:
+        with explained(self._address(name)), suppress(FileNotFoundError):
             self.filesystem.delete_file(self.path(name))
-        except FileNotFoundError:
-            return
+
+    def _address(self, name: str) -> str:
+        return f"{self.uri}/{name}" if name else self.uri
+
+    def _info(self, name: str) -> pafs.FileInfo:
+        with explained(self._address(name)):
+            return self.filesystem.get_file_info(self.path(name))
+
+    def _bucket_missing(self) -> bool:
+        bucket = self._root.split("/", 1)[0]
+        return self._s3 and self.filesystem.get_file_info(bucket).type == pafs.FileType.NotFound
+
+
+def _write_local(path: str, data: bytes | pa.Buffer) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    temporary = f"{os.path.dirname(path)}/.{os.path.basename(path)}.{uuid.uuid4().hex}.tmp"
+    try:
+        with open(temporary, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
 
 
 def parquet_bytes(table: pa.Table, row_group_rows: int = 4096) -> pa.Buffer:
@@ -175,7 +196,7 @@ def parquet_bytes(table: pa.Table, row_group_rows: int = 4096) -> pa.Buffer:
 
 def _s3_filesystem() -> pafs.S3FileSystem:
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    options: dict[str, Any] = {"request_timeout": 60, "connect_timeout": 10}
+    options: dict[str, Any] = {"request_timeout": 60, "connect_timeout": 10, "allow_delayed_open": True}
     if endpoint:
         parts = urlsplit(endpoint)
         options |= {"endpoint_override": parts.netloc or parts.path, "scheme": parts.scheme or "https"}

@@ -1,0 +1,50 @@
+"""What a file system's refusal means to a person: address, what was found, what to set next; never a secret."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from relabel.errors import InputError
+
+_ACCESS = "credentials that may read and write there"
+_KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones)"
+_ENDPOINT = "set AWS_ENDPOINT_URL to the server's address, or unset it for Amazon's"
+
+#: AWS error codes as pyarrow spells them: what was found, what is wanted, what to do next.
+_EXPLANATIONS = {
+    "NO_SUCH_BUCKET": ("no such bucket", "an existing bucket", "create the bucket or correct the address"),
+    "ACCESS_DENIED": ("access denied", _ACCESS, _KEYS),
+    "INVALID_ACCESS_KEY_ID": ("an access key that the server does not know", _ACCESS, _KEYS),
+    "SIGNATURE_DOES_NOT_MATCH": ("a secret that does not fit the access key", _ACCESS, _KEYS),
+    "EXPIRED_TOKEN": ("credentials that have expired", _ACCESS, _KEYS),
+    "NETWORK_CONNECTION": ("no server at the endpoint", "a server that answers", _ENDPOINT),
+}
+
+
+@contextmanager
+def explained(address: str) -> Iterator[None]:
+    """Turns an OSError on `address` into an InputError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise _input_error(address, error) from error
+
+
+def no_such_file(address: str, bucket_missing: bool) -> InputError:
+    """The error for a file that has to be there."""
+    if bucket_missing:
+        return InputError(address, *_EXPLANATIONS["NO_SUCH_BUCKET"])
+    return InputError(address, "no such file", "an existing file", "check the address")
+
+
+def _input_error(address: str, error: OSError) -> InputError:
+    code = re.search(r"AWS Error ([A-Z_]+)", str(error))
+    if code and code[1] in _EXPLANATIONS:
+        return InputError(address, *_EXPLANATIONS[code[1]])
+    if urlsplit(address).scheme == "s3":
+        return InputError(address, str(error), "an S3 store that answers", "check AWS_ENDPOINT_URL and AWS_REGION")
+    found = error.strerror.split(" Detail:")[-1] if error.strerror else str(error)
+    return InputError(address, found, "a path that can be read and written", "check the path and its permissions")
