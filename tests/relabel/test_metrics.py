@@ -143,7 +143,7 @@ def test_bm25_runs_of_trec_dl_have_their_documented_values(shared_data, year, do
         query_id, doc_id, grade = line.split("\t")
         grades[query_id, doc_id] = float(grade)
     scores = {}
-    for line in (folder / "candidates_bm25_top100.jsonl").read_text().splitlines():
+    for line in (folder / "candidates_bm25_top100.jsonl").read_bytes().splitlines():
         hits = json.loads(line)
         scores |= {(hits["qid"], hit["docid"]): hit["score"] for hit in hits["hits"]}
     keys = sorted(grades.keys() | scores.keys())

@@ -1,0 +1,233 @@
+"""Evidence on human judgements: the first stage, the zero-shot encoder and every re-ranker on one test pool.
+
+In: a pairs table with human labels (the pool) and model folders; out: a rankings table and `metrics.json` beside it.
+Each system orders the candidates of each query; `relabel.comparison` measures and tests. Invariants: labels made by a
+judge are refused; so are queries that any model, or the judge behind its labels, has seen in training.
+
+Run: `relabel evaluate --test PAIRS --models DIR DIR --zero-shot all-minilm-l6-v2 --out DIR`
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable
+from time import perf_counter
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from relabel.comparison import System, compare
+from relabel.config import Config
+from relabel.errors import CircularEvidence, ConfigError, InputError
+from relabel.lineage import QUERIES_SEEN, query_fingerprint, read_queries_seen
+from relabel.measure_judge import refuse_judge_labels
+from relabel.metrics import Gain, Pool, Ranked, rank_pool
+from relabel.records import RANKINGS
+from relabel.storage import Folder
+from relabel.tables import TableWriter, read_manifest, read_whole
+
+METRICS = "metrics.json"
+FIRST_STAGE = "first stage (BM25)"
+ZERO_SHOT = "zero-shot encoder"
+#: Characters of a query's text that metrics.json keeps.
+QUERY_CLIP = 200
+
+
+class EvaluateConfig(Config):
+    """What `relabel evaluate` needs."""
+
+    test: str = Field(description="URI of the pairs table with human labels; its candidates are what systems rank")
+    models: list[str] = Field(
+        default_factory=list, description="folders of trained re-rankers; named by their last part"
+    )
+    first_stage: bool = Field(True, description="include the order of the first stage")
+    zero_shot: str | None = Field(None, description="untrained encoder beside them: a package model or folder")
+    judge_folder: str | None = Field(None, description="the trained judge, whose training queries are refused as well")
+    pool: Literal["all", "candidates"] = Field(
+        "all", description="rank all pairs of the table, or those with a first-stage rank (others count as missed)"
+    )
+    gain: Gain = Field("linear", description="gain of nDCG: linear (grade) or exponential (2^grade − 1)")
+    allow_seen_queries: bool = Field(
+        False, description="measure although a model has seen test queries; it is reported"
+    )
+    resamples: int = Field(2000, ge=100, description="bootstrap resamples of the queries")
+    permutations: int = Field(10_000, ge=100, description="random sign assignments of the paired tests")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="confidence level of the intervals")
+    seed: int = Field(0, description="seed of ties, bootstrap and tests")
+
+
+def evaluate(config: EvaluateConfig, out: Folder, log: Callable[[str], None] = print) -> dict:
+    """Rank, measure, compare; writes the rankings table and `metrics.json` into `out`, returns the latter.
+
+    Raises:
+        CircularEvidence: for labels made by a judge, and for test queries seen in training.
+        ConfigError: where there is no system to evaluate or two have one name.
+        InputError: for a test table without a scale or human labels, or without first-stage ranks where they are asked for.
+    """
+    names = _model_names(config)
+    folder = Folder(config.test)
+    scale = read_manifest(folder, "pairs").scale
+    if scale is None:
+        raise InputError(folder.uri, "a table without a label scale", "pairs with human labels")
+    pairs = refuse_judge_labels(read_whole(folder, "pairs"), folder.uri)
+    lineage = check_lineage(config, pairs)
+    pool = pool_of(pairs, scale, config.pool, folder.uri)
+    log(
+        f"evaluate: {len(pool.query_ids)} queries, {int(pool.ranked.sum())} candidates, {int(pool.judged.sum())} judged"
+    )
+    writer = TableWriter(out, "rankings")
+    ranked: list[tuple[System, Ranked]] = []
+    for system, scores in _scored(config, names, pairs, pool, log):
+        ranked.append((system, rank_pool(pool, scores, config.gain, config.seed)))
+        writer.write(rankings_of(system.name, pool, ranked[-1][1].rank, scores))
+    found = compare(pool, ranked, config.gain, config.resamples, config.permutations, config.confidence, config.seed)
+    texts = dict(zip(pairs["query_id"].to_pylist(), pairs["query"].to_pylist(), strict=True))
+    found["per_query"]["queries"] = [texts[query_id][:QUERY_CLIP] for query_id in found["per_query"]["query_ids"]]
+    found["test_table"] = {"uri": config.test, "scale": scale.to_json(), "pool": config.pool, "seed": config.seed}
+    found["lineage"] = lineage
+    found["warnings"] = [*lineage["warnings"], *found["warnings"]]
+    writer.finish({"test": config.test, "systems": [system.name for system, _ in ranked]})
+    out.write_json(METRICS, found)
+    for line in [*found["findings"], *found["warnings"]]:
+        log(f"evaluate: {line}")
+    return found
+
+
+def pool_of(pairs: pa.Table, scale, which: Literal["all", "candidates"], where: str) -> Pool:
+    """The pool of a pairs table, queries in their order in the table."""
+    query_ids = pairs["query_id"].to_pylist()
+    place: dict[str, int] = {}
+    for query_id in query_ids:
+        place.setdefault(query_id, len(place))
+    ranked = np.ones(len(query_ids), bool)
+    if which == "candidates":
+        ranked = pairs["first_stage_rank"].is_valid().to_numpy()
+        if not ranked.any():
+            raise InputError(where, "no first-stage ranks", "candidates of a first stage", "use --pool all")
+    return Pool(
+        list(place),
+        np.array([place[query_id] for query_id in query_ids], dtype=np.int64),
+        pairs["doc_id"].to_pylist(),
+        pairs["label"].to_numpy().astype(float),
+        ranked,
+        scale,
+    )
+
+
+def first_stage_scores(pairs: pa.Table, where: str) -> np.ndarray:
+    """Scores [rows] whose order is that of the first stage; rows that it did not find share the last place.
+
+    The scores themselves where every ranked row has one, so that ties show; otherwise the ranks.
+    """
+    rank, score = (pairs[name].to_numpy().astype(float) for name in ("first_stage_rank", "first_stage_score"))
+    found = ~np.isnan(rank)
+    if not found.any():
+        raise InputError(
+            where, "no first-stage ranks", "pairs with first_stage_rank", "prepare with a first stage, or leave it out"
+        )
+    order = score if not np.isnan(score[found]).any() else -rank
+    return np.where(found, order, np.min(order[found]) - 1)
+
+
+def rankings_of(system: str, pool: Pool, rank: np.ndarray, scores: np.ndarray) -> pa.Table:
+    """Rows of the rankings table, by query and rank."""
+    rows = np.flatnonzero(rank > 0)
+    rows = rows[np.lexsort((rank[rows], pool.query[rows]))]
+    columns = [
+        pa.repeat(system, len(rows)),
+        pa.array([pool.query_ids[pool.query[row]] for row in rows], pa.string()),
+        pa.array([pool.doc_ids[row] for row in rows], pa.string()),
+        pa.array(rank[rows], pa.int32()),
+        pa.array(np.asarray(scores, float)[rows], pa.float64()),
+    ]
+    return pa.table(columns, schema=RANKINGS)
+
+
+def check_lineage(config: EvaluateConfig, pairs: pa.Table) -> dict:
+    """Which models have seen which test queries, by normalised text.
+
+    Raises:
+        CircularEvidence: for any overlap, unless `allow_seen_queries`.
+    """
+    queries = {query_fingerprint(text): text for text in pairs["query"].unique().to_pylist()}
+    checked, lines = [], []
+    for uri in _lineage_folders(config):
+        folder = Folder(uri)
+        if not folder.exists(QUERIES_SEEN):
+            checked.append({"folder": uri, "queries_seen": None, "overlap": None})
+            lines.append(
+                f"{posixpath.basename(folder.uri)} carries no list of the queries that it was trained on: that it has "
+                f"not seen the test queries could not be checked."
+            )
+            continue
+        seen = read_queries_seen(folder)
+        common = [text for fingerprint, text in queries.items() if fingerprint in seen]
+        checked.append({"folder": uri, "queries_seen": len(seen), "overlap": len(common)})
+        if not common:
+            continue
+        some = ", ".join(repr(text[:60]) for text in common[:3]) + (", …" if len(common) > 3 else "")
+        told = f"{len(common)} of {len(queries)} test queries that {uri} has seen in training ({some})"
+        if not config.allow_seen_queries:
+            raise CircularEvidence(
+                config.test, told, "queries that no model has seen", "take them out of training, or out of the test set"
+            )
+        lines.append(f"Circular evidence, allowed by request: {told}.")
+    return {"checked": checked, "test_queries": len(queries), "warnings": lines}
+
+
+def _scored(config: EvaluateConfig, names: list[str], pairs: pa.Table, pool: Pool, log):
+    """(system, scores [rows]) of every system, in the order of the tables."""
+    if config.first_stage:
+        yield System(FIRST_STAGE, "first stage"), first_stage_scores(pairs, config.test)
+    models = [(ZERO_SHOT, config.zero_shot)] if config.zero_shot else []
+    for name, uri in [*models, *zip(names, config.models, strict=True)]:
+        started = perf_counter()
+        scores = _scores_by(uri, pairs, pool)
+        seconds = perf_counter() - started
+        log(f"evaluate: {name} scored {int(pool.ranked.sum())} pairs in {seconds:.1f} s")
+        about = {"folder": uri, "seconds": round(seconds, 2)}
+        if name == ZERO_SHOT:
+            yield System(name, "zero-shot", about=about), scores
+        else:
+            training = _training(uri)
+            yield System(name, "re-ranker", training.get("rule"), about | _trained(training)), scores
+
+
+def _scores_by(uri: str, pairs: pa.Table, pool: Pool) -> np.ndarray:
+    from relabel.scoring import score_texts
+
+    rows = pairs.filter(pa.array(pool.ranked))
+    scores = np.full(pairs.num_rows, np.nan)
+    scores[pool.ranked] = score_texts(
+        uri, rows["query"].to_pylist(), rows["title"].to_pylist(), rows["text"].to_pylist()
+    )
+    return scores
+
+
+def _model_names(config: EvaluateConfig) -> list[str]:
+    names = [posixpath.basename(Folder(uri).uri) for uri in config.models]
+    everything = names + [FIRST_STAGE] * config.first_stage + [ZERO_SHOT] * bool(config.zero_shot)
+    if not everything:
+        raise ConfigError(
+            "evaluate", "no system", "the first stage, a zero-shot encoder or a model", "add --models DIR"
+        )
+    twice = sorted({name for name in everything if everything.count(name) > 1})
+    if twice:
+        raise ConfigError("evaluate: models", f"two systems called {twice[0]!r}", "folders with different last parts")
+    return names
+
+
+def _lineage_folders(config: EvaluateConfig) -> list[str]:
+    judges = [_training(uri).get("judge_folder") for uri in config.models]
+    return list(dict.fromkeys(uri for uri in [*config.models, config.judge_folder, *judges] if uri))
+
+
+def _training(uri: str) -> dict:
+    folder = Folder(uri)
+    return folder.read_json("training.json") if folder.exists("training.json") else {}
+
+
+def _trained(training: dict) -> dict:
+    return {name: training[name] for name in ("architecture", "loss", "base_model", "judge_id") if name in training}
