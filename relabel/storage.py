@@ -145,10 +145,7 @@ class Folder:
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """One Parquet file as an Arrow table; raises InputError where it is missing or no Parquet."""
         with self.open(name) as stream:
-            try:
-                return pq.read_table(stream, columns=columns)
-            except pa.ArrowInvalid as error:
-                raise InputError(self._address(name), f"no Parquet ({error})", "a Parquet file") from None
+            return parquet_file(stream, self._address(name)).read(columns)
 
     def write_table(self, name: str, table: pa.Table, row_group_rows: int = 4096) -> int:
         """Write one Parquet file atomically (zstd); returns its size in bytes."""
@@ -185,6 +182,14 @@ def _write_local(path: str, data: bytes | pa.Buffer) -> None:
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def parquet_file(stream: pa.NativeFile, address: str) -> pq.ParquetFile:
+    """An opened file as Parquet; raises InputError, naming `address`, where it is none."""
+    try:
+        return pq.ParquetFile(stream)
+    except pa.ArrowInvalid as error:
+        raise InputError(address, f"no Parquet ({error})", "a Parquet file") from None
 
 
 def parquet_bytes(table: pa.Table, row_group_rows: int = 4096) -> pa.Buffer:

@@ -11,11 +11,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from relabel.errors import InputError
+from relabel.errors import InputError, LedgerError
 from relabel.records import SCHEMAS, Scale, checked
-from relabel.storage import Folder
+from relabel.storage import Folder, parquet_file
 
 MANIFEST = "table.json"
 
@@ -56,7 +55,7 @@ def read_manifest(folder: Folder, kind: str | None = None) -> Manifest:
     values = folder.read_json(MANIFEST)
     try:
         manifest = Manifest(**(values | {"scale": Scale.from_json(values["scale"]) if values.get("scale") else None}))
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, AttributeError) as error:
         raise InputError(
             f"{folder.uri}/{MANIFEST}", f"a manifest that misses or adds keys ({error})", "one of ours"
         ) from None
@@ -68,12 +67,22 @@ def read_manifest(folder: Folder, kind: str | None = None) -> Manifest:
 def read_parts(
     folder: Folder, kind: str, columns: list[str] | None = None, batch_rows: int = 8192
 ) -> Iterator[pa.Table]:
-    """Stream a finished table in order as checked Arrow tables of at most `batch_rows` rows."""
+    """Stream a finished table in order as checked Arrow tables of at most `batch_rows` rows.
+
+    Raises:
+        InputError: for a part that is missing, is no Parquet or lacks a column.
+        LedgerError: at the end, where the parts do not hold as many rows as the manifest counts.
+    """
     schema = SCHEMAS[kind] if columns is None else pa.schema([SCHEMAS[kind].field(name) for name in columns])
-    for part in read_manifest(folder, kind).parts:
+    manifest, rows = read_manifest(folder, kind), 0
+    for part in manifest.parts:
+        address = f"{folder.uri}/{part}"
         with folder.open(part) as stream:
-            for batch in pq.ParquetFile(stream).iter_batches(batch_rows, columns=schema.names):
-                yield checked(pa.Table.from_batches([batch]), schema, f"{folder.uri}/{part}")
+            for batch in parquet_file(stream, address).iter_batches(batch_rows, columns=schema.names):
+                rows += batch.num_rows
+                yield checked(pa.Table.from_batches([batch]), schema, address)
+    if rows != manifest.rows:
+        raise LedgerError(folder.uri, f"{rows} rows in its parts", f"the {manifest.rows} rows that table.json counts")
 
 
 def read_whole(folder: Folder, kind: str, columns: list[str] | None = None) -> pa.Table:
