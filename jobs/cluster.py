@@ -1,0 +1,65 @@
+"""Joining a Ray cluster, or starting one on this machine; the settings that all jobs need."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+
+from relabel.hardware import cores
+
+#: Object store of a local cluster, bytes. Shards are megabytes; the rest of the memory is for models.
+LOCAL_OBJECT_STORE = 1 << 30
+
+
+def connect(log: Callable[[str], None] = print) -> None:
+    """Join the cluster named by RAY_ADDRESS (set inside `ray job submit`), else start Ray on this machine.
+
+    A local cluster counts more logical CPUs than cores: reads and writes wait on storage while engines compute.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    import ray
+
+    if ray.is_initialized():
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        ray.init(address=address, log_to_driver=True, logging_level="WARNING")
+        log(f"ray: joined {address}, resources {_short(ray.cluster_resources())}")
+    else:
+        logical = 2 * cores() + 2
+        ray.init(
+            num_cpus=logical,
+            object_store_memory=LOCAL_OBJECT_STORE,
+            include_dashboard=False,
+            logging_level="WARNING",
+            log_to_driver=True,
+        )
+        log(f"ray: started here with {logical} logical CPUs (2 × {cores()} cores + 2 for reads and writes)")
+    _settle_data()
+
+
+def gpus() -> float:
+    """GPUs of the connected cluster."""
+    import ray
+
+    return ray.cluster_resources().get("GPU", 0)
+
+
+def _settle_data() -> None:
+    """Ray Data as our shards need it: one block a shard, actors that are started again, quiet."""
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.target_max_block_size = 1 << 40
+    context.enable_progress_bars = False
+    context.actor_task_retry_on_errors = False
+    context.max_errored_blocks = 0
+    context.execution_options.verbose_progress = False
+    context.print_on_execution_start = False
+
+
+def _short(resources: dict[str, float]) -> str:
+    return ", ".join(f"{name} {amount:g}" for name, amount in sorted(resources.items()) if ":" not in name)

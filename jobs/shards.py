@@ -1,0 +1,232 @@
+"""The sharded stage on Ray Data: a source yields one block a shard, workers turn it into rows, a sink commits it.
+
+Reading, working and committing overlap as Ray Data streams. Finished shards are skipped, a killed run loses the
+shards in flight at most, and the stage ends by reconciling (see `relabel.ledger`). Used by `judge` and `adjust`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import ray.data
+from ray.data.block import BlockMetadata
+from ray.data.datasource import Datasource, ReadTask
+
+from jobs.progress import Progress
+from relabel.errors import LedgerError, RelabelError
+from relabel.ledger import Marker, Plan, Shard, commit, finished_shards, plan_stage, read_shard, reconcile
+from relabel.records import Scale
+from relabel.storage import Folder
+from relabel.tables import MANIFEST, Manifest, read_manifest
+
+#: The column that names a block's shard on its way through Ray Data.
+SHARD = "__shard__"
+#: Logical CPUs of a read or a commit; different from any worker's, so that Ray does not fuse them into one task.
+IO_CPUS = 0.25
+
+
+class ShardWorker(Protocol):
+    """What a stage does with a shard; made once an actor, called once a shard."""
+
+    def __call__(self, pairs: pa.Table, shard: Shard) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
+        """Rows out, quarantined rows, and facts of a shard (JSON values) for its marker."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A sharded stage.
+
+    Attributes:
+        name: for progress lines.
+        kind: kind of the table it writes.
+        task_id: what is done to the rows; the plan and all markers carry it.
+        worker: makes a `ShardWorker` inside an actor.
+        arguments: keyword arguments of `worker`.
+        shard_rows: rows a shard, used where there is no plan yet.
+        actors, num_cpus, num_gpus, environment: the fixed actor pool.
+        scale: scale of the table it writes.
+        about: facts for the manifest; `summary` adds to them what the markers say.
+    """
+
+    name: str
+    kind: str
+    task_id: str
+    worker: Callable[..., ShardWorker]
+    arguments: dict[str, Any]
+    shard_rows: int
+    scale: Scale | None
+    about: dict[str, Any]
+    summary: Callable[[list[Marker]], dict[str, Any]]
+    actors: int = 1
+    num_cpus: float = 1
+    num_gpus: float = 0
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def run_stage(stage: Stage, pairs: Folder, out: Folder, log: Callable[[str], None] = print) -> Manifest:
+    """Run a stage over a pairs table, or what is left of it; returns the manifest of the finished table.
+
+    Raises:
+        LedgerError: where something was lost or doubled, or the folder holds another plan.
+        RelabelError: what a worker raised, as it was raised.
+    """
+    plan = plan_stage(pairs, out, stage.task_id, stage.shard_rows)
+    done = finished_shards(out, plan)
+    todo = [shard for shard in plan.shards if shard.index not in done]
+    if not todo and out.exists(MANIFEST):
+        log(f"{stage.name}: {plan.rows} rows in {len(plan.shards)} shards are done already in {out.uri}")
+        return read_manifest(out, stage.kind)
+    if done:
+        log(f"{stage.name}: {len(done)} of {len(plan.shards)} shards are done already, going on with {len(todo)}")
+    progress = Progress(stage.name, plan.rows, sum(marker.rows_in for marker in done.values()), "pairs", log)
+    for rows in _committed_rows(stage, plan, todo, pairs, out):
+        progress.advance(rows)
+    markers = list(finished_shards(out, plan).values())
+    manifest = reconcile(out, plan, stage.kind, stage.scale, stage.about | stage.summary(markers))
+    log(
+        f"{stage.name}: {manifest.rows_in} rows in = {manifest.rows} out + {manifest.quarantined} quarantined, "
+        "no key twice"
+    )
+    return manifest
+
+
+def _committed_rows(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, out: Folder) -> Iterator[int]:
+    """Runs the shards through Ray Data; yields the rows of each as it is committed."""
+    if not todo:
+        return
+    runtime_env = {"env_vars": stage.environment} if stage.environment else None
+    dataset = (
+        ray.data.read_datasource(
+            _ShardSource(pairs, todo), override_num_blocks=len(todo), num_cpus=IO_CPUS
+        )
+        .map_batches(
+            _Worker,
+            fn_constructor_args=(stage.worker, stage.arguments, {shard.index: shard for shard in todo}),
+            batch_size=None,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            compute=ray.data.ActorPoolStrategy(size=min(stage.actors, len(todo)), max_tasks_in_flight_per_actor=2),
+            num_cpus=stage.num_cpus,
+            num_gpus=stage.num_gpus,
+            runtime_env=runtime_env,
+        )
+        .map_batches(
+            _Sink(out, plan.task_id, {shard.index: shard for shard in todo}),
+            batch_size=None,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            num_cpus=IO_CPUS,
+        )
+    )
+    try:
+        for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            yield from block["rows"].to_pylist()
+    except ray.exceptions.RayError as error:
+        raise _cause(error) from error
+
+
+class _ShardSource(Datasource):
+    """One read task a shard, one block a read task."""
+
+    def __init__(self, pairs: Folder, shards: list[Shard]):
+        super().__init__()
+        self._pairs, self._shards = pairs, shards
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        return None
+
+    def get_read_tasks(self, parallelism: int, *args: Any, **kwargs: Any) -> list[ReadTask]:
+        return [ReadTask(_reading(self._pairs, shard), _metadata(shard)) for shard in self._shards]
+
+
+def _metadata(shard: Shard) -> BlockMetadata:
+    return BlockMetadata(num_rows=shard.rows, size_bytes=None, input_files=None, exec_stats=None)
+
+
+def _reading(pairs: Folder, shard: Shard) -> Callable[[], list[pa.Table]]:
+    def read() -> list[pa.Table]:
+        table = read_shard(pairs, shard)
+        return [table.append_column(SHARD, pa.array(np.full(table.num_rows, shard.index, np.int32)))]
+
+    return read
+
+
+class _Worker:
+    """The actor: holds the stage's worker, takes one whole shard a call."""
+
+    def __init__(self, make: Callable[..., ShardWorker], arguments: dict[str, Any], shards: dict[int, Shard]):
+        self._work, self._shards = make(**arguments), shards
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        shard = self._shards[block[SHARD][0].as_py()]
+        if block.num_rows != shard.rows or block[SHARD][-1].as_py() != shard.index:
+            raise LedgerError(
+                f"shard {shard.index}",
+                f"a block of {block.num_rows} rows",
+                f"the shard's {shard.rows} rows in one block",
+            )
+        started = time.time()
+        rows, quarantined, facts = self._work(block.drop_columns([SHARD]), shard)
+        finished = time.time()
+        return pa.table(
+            {
+                "shard": pa.array([shard.index], pa.int32()),
+                "rows": pa.array([_packed(rows)], pa.large_binary()),
+                "quarantined": pa.array([_packed(quarantined)], pa.large_binary()),
+                "facts": [json.dumps(facts)],
+                "started": [started],
+                "finished": [finished],
+            }
+        )
+
+
+class _Sink:
+    """Commits the shards of a block: parts first, then the marker."""
+
+    def __init__(self, out: Folder, task_id: str, shards: dict[int, Shard]):
+        self._out, self._task_id, self._shards = out, task_id, shards
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        rows = []
+        for work in range(block.num_rows):
+            shard = self._shards[block["shard"][work].as_py()]
+            marker = commit(
+                self._out,
+                shard,
+                self._task_id,
+                _unpacked(block["rows"][work]),
+                _unpacked(block["quarantined"][work]),
+                json.loads(block["facts"][work].as_py()),
+                block["started"][work].as_py(),
+                block["finished"][work].as_py(),
+            )
+            rows.append(marker.rows_in)
+        return pa.table({"rows": pa.array(rows, pa.int64())})
+
+
+def _packed(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def _unpacked(value: pa.Scalar) -> pa.Table:
+    return pa.ipc.open_stream(value.as_buffer()).read_all()
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The error of ours that Ray wrapped, else Ray's."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, RelabelError):
+            return seen
+        seen = getattr(seen, "cause", None) or seen.__cause__
+    return error

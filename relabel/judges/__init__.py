@@ -1,0 +1,30 @@
+"""Judges by engine. A judge reads pairs and gives, for each, a distribution over the grades of its scale.
+
+To add an engine: one file with a `build(config) -> Judge`, one line in `ENGINES`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from relabel.judges.base import Judge, Judged
+from relabel.judges.config import JudgeConfig
+
+#: Engine → module with `build(config)`; imported when used, since vLLM and torch are heavy.
+ENGINES = {
+    "vllm": "relabel.judges.vllm_engine",
+    "transformers": "relabel.judges.transformers_engine",
+    "lexical": "relabel.judges.lexical",
+}
+
+
+def load_judge(config: JudgeConfig) -> Judge:
+    """The judge that `config` describes, with its model in memory.
+
+    Raises:
+        InputError: where the model folder or the prompt does not fit.
+    """
+    return import_module(ENGINES[config.engine]).build(config)
+
+
+__all__ = ["ENGINES", "Judge", "JudgeConfig", "Judged", "load_judge"]

@@ -1,0 +1,89 @@
+"""What decides a judgement, and what only decides how fast it comes; the judge's id covers the first alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from relabel.config import Config
+from relabel.models import local_model, model_fingerprint
+from relabel.prompts import prompt_named
+
+
+class JudgeConfig(Config):
+    """Configuration of a judge and of the stage that runs it.
+
+    Attributes:
+        pairs: address of the pairs table; a recipe fills it in.
+        engine: `vllm`, `transformers` (the reference) or `lexical` (no model).
+        model: package model, model folder or S3 address; not used by `lexical`.
+        prompt: name of a prompt.
+        dtype: `auto` takes bfloat16 where the hardware computes in it, else float32.
+        max_document_tokens, max_query_tokens: budgets; what is longer is cut and marked.
+        shard_rows: rows a shard, the unit of work; null: chosen from engine and hardware, and printed.
+        actors: judge actors; a fixed pool.
+        num_gpus: GPUs an actor; null: 1 × `tensor_parallel_size` where the cluster has GPUs, else 0.
+        num_cpus: logical CPUs an actor reserves.
+        threads: compute threads an actor on CPU; null: all cores divided by `actors`.
+        tensor_parallel_size: GPUs that share one model.
+        gpu_memory_utilization: share of a GPU's memory for model and cache.
+        kv_cache_gib: key-value cache on CPU, GiB.
+        block_size: tokens a cache block; only whole blocks are shared between prompts. null: 16 on GPU, 32 on CPU.
+        max_num_seqs, max_num_batched_tokens: engine's batch limits.
+        batch_size: prompts a forward pass, `transformers` only.
+    """
+
+    pairs: str = ""
+    engine: Literal["vllm", "transformers", "lexical"] = "vllm"
+    model: str = "smollm2-135m-instruct"
+    prompt: str = "graded-0-3"
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    max_document_tokens: int = Field(256, ge=8, le=100_000)
+    max_query_tokens: int = Field(96, ge=4, le=100_000)
+    shard_rows: int | None = Field(None, ge=1)
+    actors: int = Field(1, ge=1)
+    num_gpus: float | None = Field(None, ge=0)
+    num_cpus: float = Field(1, ge=0)
+    threads: int | None = Field(None, ge=1)
+    tensor_parallel_size: int = Field(1, ge=1)
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
+    kv_cache_gib: int = Field(2, ge=1)
+    block_size: int | None = Field(None, ge=8)
+    max_num_seqs: int = Field(256, ge=1)
+    max_num_batched_tokens: int = Field(8192, ge=64)
+    batch_size: int = Field(16, ge=1)
+
+    @model_validator(mode="after")
+    def _known_prompt(self) -> JudgeConfig:
+        prompt_named(self.prompt)
+        return self
+
+
+def judge_id(config: JudgeConfig, dtype: str) -> str:
+    """`<engine>-<16 hex>`: model files, prompt, grade labels, dtype and truncation; nothing that only changes speed.
+
+    Args:
+        dtype: the resolved dtype, never `auto`.
+    """
+    prompt = prompt_named(config.prompt)
+    facts = {"engine": config.engine, "prompt": prompt.prompt_id, "labels": prompt.labels}
+    if config.engine == "lexical":
+        facts = {"engine": "lexical", "version": 1, "grades": prompt.scale.grades}
+    else:
+        facts |= {
+            "model": _fingerprint(local_model(config.model)),
+            "dtype": dtype,
+            "max_document_tokens": config.max_document_tokens,
+            "max_query_tokens": config.max_query_tokens,
+        }
+    return f"{config.engine}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}"
+
+
+@lru_cache(maxsize=16)
+def _fingerprint(folder: Path) -> str:
+    return model_fingerprint(folder)

@@ -1,0 +1,71 @@
+"""What tests share: one Ray, one S3 server, the human judgements where they are, small tables."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from relabel.records import PAIRS
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of human judgements beside this project, or where RELABEL_DATA points; skips where it is missing."""
+    folder = Path(os.environ.get("RELABEL_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not (folder / "README.md").exists():
+        pytest.skip("no human judgements here: set RELABEL_DATA to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ray_session(s3_environment):
+    """One local Ray for the whole session, started as the jobs start it (after the S3 server, so actors know it)."""
+    import ray
+
+    from jobs.cluster import connect
+
+    connect()
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def s3_environment():
+    """A real S3 server on loopback; its address and keys are in the environment for the whole session."""
+    from tests.s3_server import s3_server
+
+    with s3_server() as server:
+        before = {name: os.environ.get(name) for name in server.environment}
+        os.environ.update(server.environment)
+        yield server
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@pytest.fixture
+def s3(s3_environment, request) -> str:
+    """A fresh `s3://bucket/prefix` for one test."""
+    return f"s3://{s3_environment.bucket}/{request.node.name.replace('[', '-').replace(']', '')}"
+
+
+@pytest.fixture
+def make_pairs():
+    """Builds a small pairs table from (query_id, doc_id, query, text, label) rows; other columns are filled in."""
+
+    def build(rows: list[tuple[str, str, str, str, float | None]], source: str = "given") -> pa.Table:
+        names = ("query_id", "doc_id", "query", "text", "label")
+        filled = [
+            dict(zip(names, row, strict=True))
+            | {"title": "", "label_source": source, "query_frequency": None}
+            | {"first_stage_rank": None, "first_stage_score": None}
+            for row in rows
+        ]
+        return pa.Table.from_pylist(filled, schema=PAIRS)
+
+    return build
