@@ -1,0 +1,143 @@
+"""Checkpoints of a training, on local disk or S3: the last one to resume from, the best one's weights to export.
+
+    checkpoints/step-<n>/deepspeed/…            engine state, one file a rank
+    checkpoints/step-<n>/weights.safetensors    trained parameters, float32, whatever the partition
+    checkpoints/step-<n>/state.json             written last: a checkpoint without it does not exist
+
+Invariant: at every moment at least one complete checkpoint lies in the folder, once there was one.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs as pafs
+import torch
+import torch.distributed as dist
+
+from relabel.storage import Folder
+from train.engine import full_weights
+
+STATE = "state.json"
+WEIGHTS = "weights.safetensors"
+ENGINE = "deepspeed"
+
+
+@dataclass
+class State:
+    """Position and history of a training.
+
+    Attributes:
+        step: steps done; the next batch is number `step` of the whole run.
+        workers: data-parallel size that wrote the engine's partitions.
+        losses: mean loss of each step done.
+        validations: {step, measure: value, …} in order.
+        best_step: step with the best validation, None before the first.
+        best_score: its selection measure.
+        seconds: wall time of the steps so far, earlier sessions included.
+        sessions: how often the training was started.
+    """
+
+    step: int = 0
+    workers: int = 1
+    losses: list[float] = field(default_factory=list)
+    validations: list[dict[str, float]] = field(default_factory=list)
+    best_step: int | None = None
+    best_score: float | None = None
+    seconds: float = 0.0
+    sessions: int = 0
+
+
+def checkpoint_name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def newest(folder: Folder) -> State | None:
+    """The state of the newest complete checkpoint below `folder`, None where there is none."""
+    names = folder.names(suffix=f"/{STATE}", recursive=True)
+    return State(**folder.read_json(names[-1])) if names else None
+
+
+def save(folder: Folder, engine: Any, state: State, keep: set[int]) -> None:
+    """Write a checkpoint of `state.step`, then remove those of steps not in `keep`; every rank must call this."""
+    place = folder / checkpoint_name(state.step)
+    rank = dist.get_rank()
+    frozen = any(not parameter.requires_grad for parameter in engine.module.parameters())
+    with _local(place) as local:
+        engine.save_checkpoint(str(local / ENGINE), tag="engine", save_latest=False, exclude_frozen_parameters=frozen)
+        weights = full_weights(engine)
+        if rank == 0:
+            save_weights(weights, local / WEIGHTS)
+        if not place.is_local:
+            upload(local, place)
+    dist.barrier()
+    if rank == 0:
+        place.write_json(STATE, asdict(state))
+        kept = {checkpoint_name(step) for step in keep}
+        for name in {name.split("/")[0] for name in folder.names(prefix="step-", recursive=True)} - kept:
+            remove_tree(folder / name)
+    dist.barrier()
+
+
+def restore(folder: Folder, engine: Any, state: State) -> None:
+    """Load the engine's parameters and optimizer of `state.step`; every rank must call this.
+
+    The same number of workers as wrote it is required: see `weights_of` for the other case.
+    """
+    place = folder / checkpoint_name(state.step)
+    frozen = any(not parameter.requires_grad for parameter in engine.module.parameters())
+    with _local(place) as local:
+        if not place.is_local:
+            download(place, local)
+        path, _ = engine.load_checkpoint(str(local / ENGINE), tag="engine", load_module_strict=not frozen)
+        if path is None:
+            raise FileNotFoundError(f"{place.uri}/{ENGINE}: DeepSpeed found no checkpoint")
+
+
+def weights_of(folder: Folder, step: int) -> dict[str, torch.Tensor]:
+    """The float32 trained parameters of a checkpoint."""
+    from safetensors.torch import load
+
+    return load((folder / checkpoint_name(step)).read_bytes(WEIGHTS))
+
+
+def save_weights(weights: dict[str, torch.Tensor], path: Path) -> None:
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: weight.contiguous() for name, weight in weights.items()}, path)
+
+
+def upload(local: Path, folder: Folder) -> None:
+    """Copy a local folder's files into `folder`."""
+    folder.filesystem.create_dir(folder.path(), recursive=True)
+    pafs.copy_files(str(local), folder.path(), pafs.LocalFileSystem(), folder.filesystem)
+
+
+def download(folder: Folder, local: Path) -> None:
+    """Copy the files of `folder` into a local folder."""
+    pafs.copy_files(folder.path(), str(local), folder.filesystem, pafs.LocalFileSystem())
+
+
+def remove_tree(folder: Folder) -> None:
+    """Remove a folder with all it holds; no error where it is gone already."""
+    if folder.exists():
+        folder.filesystem.delete_dir(folder.path())
+
+
+@contextmanager
+def _local(place: Folder):
+    """The folder itself where it is local, else a temporary one."""
+    if place.is_local:
+        yield Path(place.uri)
+        return
+    path = Path(tempfile.mkdtemp(prefix="relabel-checkpoint-"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

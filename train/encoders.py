@@ -1,0 +1,169 @@
+"""The two re-ranker architectures over a BERT-like encoder: models from token ids to scores [queries, group].
+
+Both are saved so that sentence-transformers opens them: a cross-encoder as a sequence classifier of one label with the
+identity as activation, a bi-encoder as encoder, pooling and normalisation.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from relabel.errors import InputError
+
+#: Token counts are padded up to a multiple of this: fewer shapes, so the allocator does not grow.
+PAD_TO = 16
+#: The bi-encoder's cosine is multiplied by this before a loss sees it (learned further for pointwise losses).
+COSINE_SCALE = 20.0
+#: Cosine that means "as likely relevant as not" to a pointwise loss before training.
+COSINE_MIDDLE = 0.5
+
+
+def encoder_folder(model: Path) -> Path:
+    """The transformers folder inside a model folder (sentence-transformers may keep it in a subfolder)."""
+    modules = model / "modules.json"
+    if not modules.exists():
+        return model
+    return model / json.loads(modules.read_text("utf-8"))[0]["path"]
+
+
+def encoder_pooling(model: Path) -> str:
+    """`mean` or `cls`: how a sentence-transformers folder pools; `mean` for a plain encoder.
+
+    Raises:
+        InputError: for any other pooling.
+    """
+    path = model / "1_Pooling" / "config.json"
+    if not path.exists():
+        return "mean"
+    config = json.loads(path.read_text("utf-8"))
+    modes = [name for name in ("mean", "cls") if config.get("pooling_mode") == name]
+    modes += [
+        name
+        for name, key in (("mean", "pooling_mode_mean_tokens"), ("cls", "pooling_mode_cls_token"))
+        if config.get(key)
+    ]
+    if len(modes) != 1:
+        raise InputError(str(path), "another pooling than mean or cls", "an encoder with mean or cls pooling")
+    return modes[0]
+
+
+class Tokens:
+    """A tokenizer with its length limit: texts → padded tensors."""
+
+    def __init__(self, model: Path, max_length: int):
+        from transformers import AutoTokenizer
+
+        self.tokenizer = AutoTokenizer.from_pretrained(encoder_folder(model), trust_remote_code=False)
+        self.max_length = min(max_length, self.tokenizer.model_max_length)
+        self.tokenizer.model_max_length = self.max_length
+
+    def __call__(self, texts: list[str], others: list[str] | None = None) -> dict[str, torch.Tensor]:
+        """Tensors [texts, length]; with `others`, each text is read together with its other."""
+        sides = [texts] if others is None else [texts, others]
+        return dict(
+            self.tokenizer(
+                *sides,
+                padding=True,
+                truncation="longest_first",
+                max_length=self.max_length,
+                pad_to_multiple_of=min(PAD_TO, self.max_length),
+                return_tensors="pt",
+            )
+        )
+
+
+class CrossEncoder(torch.nn.Module):
+    """Query and document read together by a sequence classifier with one output.
+
+    Args:
+        model: a local model folder; a classification head is added where it has none.
+        dropout: of hidden states and attention while training.
+    """
+
+    #: Parameters whose names start so are the head.
+    head = ("classifier.classifier", "classifier.score")
+
+    def __init__(self, model: Path, dropout: float):
+        from transformers import AutoModelForSequenceClassification
+
+        super().__init__()
+        self.classifier = AutoModelForSequenceClassification.from_pretrained(
+            encoder_folder(model), num_labels=1, dtype=torch.float32, trust_remote_code=False, **_dropout(dropout)
+        )
+
+    def forward(self, inputs: dict[str, dict[str, torch.Tensor]]) -> torch.Tensor:
+        """`inputs["pairs"]`: tokens of each query with its document. Returns raw scores [pairs]."""
+        return self.classifier(**inputs["pairs"]).logits.squeeze(-1)
+
+    def save(self, folder: Path, tokens: Tokens, source: Path) -> None:
+        self.classifier.config.sentence_transformers = {"activation_fn": "torch.nn.modules.linear.Identity"}
+        self.classifier.save_pretrained(folder)
+        tokens.tokenizer.save_pretrained(folder)
+
+
+class BiEncoder(torch.nn.Module):
+    """Query and document read apart; score = scale × cosine + offset.
+
+    Scale and offset are learned so that pointwise losses can read a score as log-odds; they change no ranking, and the
+    exported model, which gives the cosine, does not need them.
+
+    Args:
+        model: a local model folder.
+        dropout: of hidden states and attention while training.
+    """
+
+    head = ("scale", "offset")
+
+    def __init__(self, model: Path, dropout: float):
+        from transformers import AutoModel
+
+        super().__init__()
+        self.encoder = AutoModel.from_pretrained(
+            encoder_folder(model), dtype=torch.float32, trust_remote_code=False, **_dropout(dropout)
+        )
+        for name, parameter in self.encoder.named_parameters():
+            if name.startswith("pooler."):
+                parameter.requires_grad_(False)
+        self.pooling = encoder_pooling(model)
+        self.scale = torch.nn.Parameter(torch.tensor([COSINE_SCALE]))
+        self.offset = torch.nn.Parameter(torch.tensor([-COSINE_SCALE * COSINE_MIDDLE]))
+
+    def forward(self, inputs: dict[str, dict[str, torch.Tensor]]) -> torch.Tensor:
+        """`inputs["queries"]`, `inputs["documents"]`: tokens; `inputs["places"]["query"]`: the query of each document.
+
+        Returns scores [documents].
+        """
+        queries = self._vectors(inputs["queries"])[inputs["places"]["query"]]
+        cosine = (queries * self._vectors(inputs["documents"])).sum(-1)
+        return self.scale.float() * cosine + self.offset.float()
+
+    def _vectors(self, tokens: dict[str, torch.Tensor]) -> torch.Tensor:
+        states = self.encoder(**tokens).last_hidden_state.float()
+        if self.pooling == "cls":
+            pooled = states[:, 0]
+        else:
+            mask = tokens["attention_mask"].unsqueeze(-1).float()
+            pooled = (states * mask).sum(1) / mask.sum(1).clamp_min(1e-9)
+        return torch.nn.functional.normalize(pooled, dim=-1)
+
+    def save(self, folder: Path, tokens: Tokens, source: Path) -> None:
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.base.modules import Transformer
+        from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+
+        transformer = Transformer(str(encoder_folder(source)), max_seq_length=tokens.max_length)
+        transformer.model.load_state_dict(self.encoder.state_dict())
+        modules = [transformer, Pooling(self.encoder.config.hidden_size, self.pooling), Normalize()]
+        SentenceTransformer(modules=modules, device="cpu").save(str(folder), create_model_card=False)
+
+
+#: Architecture name → model class.
+ARCHITECTURES = {"cross-encoder": CrossEncoder, "bi-encoder": BiEncoder}
+
+
+def _dropout(share: float) -> dict[str, Any]:
+    return {"hidden_dropout_prob": share, "attention_probs_dropout_prob": share}

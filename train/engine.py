@@ -1,0 +1,110 @@
+"""The DeepSpeed engine: device, dtype and optimizer, each choice with its reason; full float32 weights out of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from train.config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An automatic choice and why it was made."""
+
+    value: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.value} ({self.reason})"
+
+
+def choose_device(gpus: float) -> Choice:
+    """`cuda` where this worker was given a GPU, else `cpu`."""
+    if gpus and torch.cuda.is_available():
+        return Choice("cuda", torch.cuda.get_device_name())
+    return Choice("cpu", "no GPU was given to this worker")
+
+
+def choose_dtype(wanted: str, device: str) -> Choice:
+    """bfloat16 where the hardware multiplies it fast, else float32; `wanted` other than `auto` decides alone."""
+    if wanted != "auto":
+        return Choice(wanted, "as configured")
+    if device == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        return Choice("bfloat16", "the GPU has it") if fast else Choice("float32", "the GPU has no bfloat16")
+    flags = _cpu_flags() & {"amx_bf16", "avx512_bf16"}
+    if flags:
+        return Choice("bfloat16", f"the CPU has {' and '.join(sorted(flags))}")
+    return Choice("float32", "the CPU has neither amx_bf16 nor avx512_bf16")
+
+
+def _cpu_flags() -> set[str]:
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return set()
+    lines = (line for line in info.read_text().splitlines() if line.startswith("flags"))
+    return set(next(lines, "").split())
+
+
+def worker_environment(threads: int, gpus: float) -> dict[str, str]:
+    """Environment variables that must be set before a worker's process starts."""
+    environment = {
+        "OMP_NUM_THREADS": str(threads),
+        "MALLOC_ARENA_MAX": "1",  # varying shapes make the allocator's arenas grow without bound
+        "TOKENIZERS_PARALLELISM": "false",
+        "DS_LOG_LEVEL": "warning",
+        "PYTHONWARNINGS": "ignore",
+    }
+    return environment if gpus else environment | {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def build_engine(model: torch.nn.Module, groups: list[dict[str, Any]], config: TrainingConfig, dtype: str) -> Any:
+    """A DeepSpeed engine over `model` with AdamW on `groups` (parameter groups with their peak learning rates)."""
+    import deepspeed
+
+    if os.environ.get("DS_ACCELERATOR") == "cpu":
+        # The shared-memory reduction would be compiled at the first step; gloo does the same without a compiler.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=True)
+    engine, *_ = deepspeed.initialize(
+        model=model,
+        optimizer=optimizer,
+        config={
+            "train_micro_batch_size_per_gpu": config.rows_at_once,
+            "gradient_accumulation_steps": config.batch // config.workers // config.rows_at_once,
+            "gradient_clipping": config.clipping,
+            "bf16": {"enabled": dtype == "bfloat16"},
+            "zero_optimization": {"stage": config.zero_stage, "overlap_comm": False},
+            "steps_per_print": 10**9,
+            "wall_clock_breakdown": False,
+        },
+    )
+    return engine
+
+
+def full_weights(engine: Any) -> dict[str, torch.Tensor]:
+    """The trained parameters in float32 on the CPU, gathered from all partitions; every rank must call this.
+
+    Only parameters that are trained are returned (the adapter alone under LoRA).
+    """
+    from deepspeed.utils import safe_get_full_fp32_param
+
+    weights = {}
+    for name, parameter in engine.module.named_parameters():
+        if parameter.requires_grad:
+            weights[name] = safe_get_full_fp32_param(parameter).detach().to("cpu", torch.float32).reshape(
+                getattr(parameter, "ds_shape", parameter.shape)
+            ).clone()
+    return weights
+
+
+def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Put trained weights back into a freshly built model; a weight without its parameter is an error."""
+    found = model.load_state_dict(weights, strict=False)
+    if found.unexpected_keys:
+        raise ValueError(f"weights without a parameter: {found.unexpected_keys}")

@@ -1,0 +1,119 @@
+"""Starting the loop: hardware chosen and printed, training files as named Ray datasets, `TorchTrainer`, the result.
+
+Ray is initialised by the caller (`jobs/`, tests). One dataset a rank and epoch over an explicit list of files, nothing
+split and order preserved, so that each rank reads its own rows only and always in the same order.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from relabel.errors import ConfigError
+from relabel.storage import Folder
+from train.checkpoints import remove_tree
+from train.config import TrainingConfig
+from train.engine import worker_environment
+from train.loop import Job, Task, dataset_name, run_worker
+from train.progress import Relay
+from train.shuffle import EpochFiles
+
+
+def launch(
+    task: Task,
+    config: TrainingConfig,
+    epochs: list[EpochFiles],
+    files: Folder,
+    out: Folder,
+    log: Callable[[str], None],
+) -> dict[str, Any]:
+    """Run the loop on the cluster until its last step and return what rank 0 returned.
+
+    Args:
+        epochs: the training files of each epoch, below `files` in folders `epoch-<e>`.
+        out: where checkpoints and the exported model go; all workers must reach it.
+
+    Raises:
+        ConfigError: where the cluster has too few CPUs or GPUs to ever start.
+    """
+    from ray.data import ExecutionOptions
+    from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    threads, gpus = _hardware(config, log)
+    ray_folder = out / "checkpoints" / "ray"
+    with Relay(log) as relay:
+        job = Job(task, config, [epoch.steps for epoch in epochs], gpus, threads, out, relay.board)
+        trainer = TorchTrainer(
+            _train,
+            train_loop_config={"job": job},
+            torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=config.workers,
+                use_gpu=gpus > 0,
+                resources_per_worker={"CPU": _requested_cpus(threads), **({"GPU": gpus} if gpus else {})},
+            ),
+            run_config=RunConfig(
+                name=uuid.uuid4().hex,
+                storage_path=ray_folder.path(),
+                storage_filesystem=ray_folder.filesystem,
+                failure_config=FailureConfig(max_failures=config.retries),
+                checkpoint_config=CheckpointConfig(),
+                worker_runtime_env={"env_vars": worker_environment(threads, gpus)},
+            ),
+            datasets={
+                dataset_name(number, rank): _dataset(files / f"epoch-{number}", names)
+                for number, epoch in enumerate(epochs)
+                for rank, names in enumerate(epoch.files)
+            },
+            dataset_config=DataConfig(
+                datasets_to_split=[], execution_options=ExecutionOptions(preserve_order=True)
+            ),
+        )
+        result = trainer.fit()
+    remove_tree(ray_folder)
+    return result.return_value
+
+
+def _train(values: dict[str, Any]) -> dict[str, Any]:
+    return run_worker(values["job"])
+
+
+def _dataset(folder: Folder, names: list[str]) -> Any:
+    import ray.data
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    return ray.data.read_parquet([folder.path(name) for name in names], filesystem=folder.filesystem)
+
+
+def _requested_cpus(threads: int) -> int:
+    """CPUs a worker asks Ray for: one less than it uses, since Ray Data needs one to read beside it."""
+    return max(1, threads - 1)
+
+
+def _hardware(config: TrainingConfig, log: Callable[[str], None]) -> tuple[int, float]:
+    """Threads and GPUs of a worker, checked against the cluster."""
+    import ray
+
+    resources = ray.cluster_resources()
+    found_gpus = resources.get("GPU", 0)
+    gpus = config.gpus if config.gpus is not None else float(found_gpus > 0)
+    cores = len(os.sched_getaffinity(0))
+    threads = config.threads or max(1, cores // config.workers)
+    if not config.threads:
+        log(f"threads a worker: {threads} ({cores} cores here, {config.workers} worker(s))")
+    if config.gpus is None:
+        log(f"GPUs a worker: {gpus:g} (the cluster has {found_gpus:g})")
+    if gpus * config.workers > found_gpus:
+        raise ConfigError("gpus", f"{gpus:g} for each of {config.workers} workers", f"at most {found_gpus:g} in all")
+    wanted = _requested_cpus(threads) * config.workers + 1
+    if wanted > resources.get("CPU", 0):
+        raise ConfigError(
+            "workers",
+            f"{config.workers} workers with {threads} threads, which need {wanted} CPUs with one for reading",
+            f"at most the {resources.get('CPU', 0):g} CPUs that the Ray cluster offers",
+            "lower workers or threads",
+        )
+    return threads, gpus
