@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from relabel.config import Config
 from relabel.errors import ConfigError
-from relabel.labels.adjust import adjust_rows
+from relabel.labels.adjust import adjust_rows, judgements_of
 from relabel.labels.blend import Blend
 from relabel.labels.change import ChangeCounts
 from relabel.labels.demote_positives import DemotePositives
@@ -84,5 +84,6 @@ __all__ = [
     "Evidence",
     "Rule",
     "adjust_rows",
+    "judgements_of",
     "load_rule",
 ]

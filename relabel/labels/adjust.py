@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from relabel.errors import InputError, LedgerError
 from relabel.labels.evidence import TOLERANCE, Action, Decision, Evidence, Rule
-from relabel.records import LABELS, Scale
+from relabel.records import KEY, LABELS, Scale
 
 
 def adjust_rows(
@@ -66,6 +66,12 @@ def adjust_rows(
 PASSED_ON = ("query_id", "doc_id", "query", "title", "text", "query_frequency")
 
 
+def judgements_of(pairs: pa.Table, judgements: pa.Table) -> pa.Table:
+    """Those judgements whose pair is among `pairs`, in their order; for judgements of more pairs than a shard's."""
+    of_pairs, of_judgements = _key_codes(pairs, judgements)
+    return judgements.filter(pa.array(np.isin(of_judgements, of_pairs)))
+
+
 def decide(rule: Rule, evidence: Evidence) -> Decision:
     """The rule's decision, with what holds for every rule: unjudged pairs keep their label, no label means weight 0."""
     decision = rule.decide(evidence)
@@ -88,10 +94,7 @@ def _one_judge(judgements: pa.Table, judge_id: str) -> None:
 
 def _rows_of_judgements(pairs: pa.Table, judgements: pa.Table) -> np.ndarray:
     """For each pair the row of its judgement, int64 [n]; −1 where there is none."""
-    keys = [pa.chunked_array(pairs[name].chunks + judgements[name].chunks) for name in ("query_id", "doc_id")]
-    query, doc = (_codes(column) for column in keys)
-    codes = query * (doc.max(initial=0) + 1) + doc
-    of_pairs, of_judgements = codes[: pairs.num_rows], codes[pairs.num_rows :]
+    of_pairs, of_judgements = _key_codes(pairs, judgements)
     _no_key_twice(of_pairs, pairs, "pairs")
     _no_key_twice(of_judgements, judgements, "judgements")
     order = np.argsort(of_judgements, kind="stable")
@@ -107,6 +110,14 @@ def _rows_of_judgements(pairs: pa.Table, judgements: pa.Table) -> np.ndarray:
             "judge these pairs",
         )
     return np.where(found, rows, -1)
+
+
+def _key_codes(pairs: pa.Table, judgements: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers that are equal where keys are, int64 [pairs] and int64 [judgements]."""
+    columns = [pa.chunked_array(pairs[name].chunks + judgements[name].chunks, pa.string()) for name in KEY]
+    query, doc = (_codes(column) for column in columns)
+    codes = query * (doc.max(initial=0) + 1) + doc
+    return codes[: pairs.num_rows], codes[pairs.num_rows :]
 
 
 def _codes(column: pa.ChunkedArray) -> np.ndarray:

@@ -62,8 +62,8 @@ def _surest(
     return tuple(
         values
         | {
-            "query": _clipped(values["query"]),
-            "text": _clipped(text),
+            "query": clipped(values["query"]),
+            "text": clipped(text),
             "judge_probabilities": [round(p, 6) for p in values["judge_probabilities"]],
             "degree_before": _rounded(columns.before[row]),
             "degree_after": _rounded(columns.after[row]),
@@ -74,7 +74,8 @@ def _surest(
     )
 
 
-def _clipped(text: str) -> str:
+def clipped(text: str) -> str:
+    """At most `CLIP` characters of a text."""
     return text if len(text) <= CLIP else text[: CLIP - 1] + "…"
 
 

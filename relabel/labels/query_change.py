@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from relabel.labels.examples import clipped
+
 #: Tenths of the share of a query's rows that changed; the first bin is exactly none, the last exactly all.
 SHARE_BINS = ("0", *(f"≤{tenth / 10:.1f}" for tenth in range(1, 10)), "<1", "1")
 MOST_CHANGED = 20
@@ -68,7 +70,7 @@ class QueryCounts:
         first_row[codes[::-1]] = np.arange(len(codes))[::-1]
 
         def change(code: int) -> QueryChange:
-            query = queries[int(first_row[code])].as_py()
+            query = clipped(queries[int(first_row[code])].as_py())
             return QueryChange(ids[int(code)].as_py(), query, int(rows[code]), int(moved[code]))
 
         edges = {entry.query_id: entry for entry in map(change, np.unique(codes[[0, -1]]))}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pytest
 
 from relabel.records import JUDGEMENTS, PAIRS, Scale
 
@@ -13,10 +12,10 @@ GRADED = Scale((0, 1, 2, 3), 2)
 FROM_ONE = Scale((1, 2, 3, 4), 3)
 
 
-def make_pairs(labels, scale_seed: int = 0, queries: int = 4, words: int = 5) -> pa.Table:
+def make_pairs(labels, seed: int = 0, queries: int = 4, words: int = 5) -> pa.Table:
     """One pair a label (None = unlabelled); the rows of a query are contiguous."""
     rows = len(labels)
-    rng = np.random.default_rng(scale_seed)
+    rng = np.random.default_rng(seed)
     of_query = np.sort(rng.integers(0, queries, rows))
     vocabulary = np.array([f"word{n}" for n in range(200)])
     texts = [" ".join(words_) for words_ in vocabulary[rng.integers(0, 200, (rows, words))]]
@@ -71,8 +70,3 @@ def random_case(seed: int, rows: int = 300):
     p = [None if rng.random() < 0.1 else row for row in p]
     pairs = make_pairs(labels, seed, queries=max(1, rows // 12))
     return pairs, make_judgements(pairs, p, judge_scale), pairs_scale, judge_scale
-
-
-@pytest.fixture(params=range(12))
-def case(request):
-    return random_case(request.param)
