@@ -64,7 +64,7 @@ def evaluate(config: EvaluateConfig, out: Folder, log: Callable[[str], None] = p
     Raises:
         CircularEvidence: for labels made by a judge, and for test queries seen in training.
         ConfigError: where there is no system to evaluate or two have one name.
-        InputError: for a test table without a scale or human labels, or without first-stage ranks where they are asked for.
+        InputError: for a test table without a scale, human labels, or the first-stage ranks that are asked for.
     """
     names = _model_names(config)
     folder = Folder(config.test)
@@ -192,17 +192,17 @@ def _scored(config: EvaluateConfig, names: list[str], pairs: pa.Table, pool: Poo
             yield System(name, "zero-shot", about=about), scores
         else:
             training = _training(uri)
-            yield System(name, "re-ranker", training.get("rule"), about | _trained(training)), scores
+            yield System(name, "re-ranker", _rule(training), about | _trained(training)), scores
 
 
 def _scores_by(uri: str, pairs: pa.Table, pool: Pool) -> np.ndarray:
-    from relabel.scoring import score_texts
+    from relabel.scoring import document_text, score_texts
 
     rows = pairs.filter(pa.array(pool.ranked))
+    documents = [document_text(*both) for both in zip(rows["title"].to_pylist(), rows["text"].to_pylist(), strict=True)]
     scores = np.full(pairs.num_rows, np.nan)
-    scores[pool.ranked] = score_texts(
-        uri, rows["query"].to_pylist(), rows["title"].to_pylist(), rows["text"].to_pylist()
-    )
+    model = f"{uri}/model" if Folder(uri).exists("model") else uri
+    scores[pool.ranked] = score_texts(model, rows["query"].to_pylist(), documents)
     return scores
 
 
@@ -220,13 +220,19 @@ def _model_names(config: EvaluateConfig) -> list[str]:
 
 
 def _lineage_folders(config: EvaluateConfig) -> list[str]:
-    judges = [_training(uri).get("judge_folder") for uri in config.models]
+    judges = [_training(uri).get("labels", {}).get("judge_folder") for uri in config.models]
     return list(dict.fromkeys(uri for uri in [*config.models, config.judge_folder, *judges] if uri))
 
 
 def _training(uri: str) -> dict:
     folder = Folder(uri)
     return folder.read_json("training.json") if folder.exists("training.json") else {}
+
+
+def _rule(training: dict) -> str | None:
+    """Name of the rule that made the labels that a re-ranker was trained on."""
+    rule = training.get("labels", {}).get("rule")
+    return rule.get("rule") if isinstance(rule, dict) else rule
 
 
 def _trained(training: dict) -> dict:

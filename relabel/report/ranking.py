@@ -1,0 +1,96 @@
+"""Rankings on human judgements: values with intervals, and the paired tests behind every claim."""
+
+from __future__ import annotations
+
+from relabel.comparison import primary_tests, probability
+from relabel.report.blocks import Block, Cell, Dot, Dots, Folded, Section, Table, Text, not_run
+from relabel.report.run_files import Run
+from relabel.report.words import count, interval, plural, share, signed, value
+
+TITLE = "Rankings on human judgements"
+
+
+def section(run: Run) -> Section:
+    if not run.metrics:
+        return not_run("ranking", TITLE, "evaluate")
+    found = run.metrics
+    blocks: list[Block] = [Text(_pool(found)), _dots(found), _values(found), _tests(found)]
+    others = [test for test in found["tests"] if test["measure"] != found["primary"]]
+    if others:
+        blocks.append(Folded("Tests of the other measures", [_test_table("Other measures", others, True)]))
+    blocks.append(
+        Folded(
+            "How the measures are defined",
+            [Table("Measures", ["measure", "meaning"], list(map(list, found["measures"].items())), words=True)],
+        )
+    )
+    return Section("ranking", TITLE, blocks)
+
+
+def _pool(found: dict) -> str:
+    judged = found["pairs_judged"] / max(found["pairs"], 1)
+    return (
+        f"{plural(found['queries'], 'query', 'queries')}, {count(found['pairs'])} candidates, {share(judged)} of them "
+        f"judged by people, {count(found['pairs_relevant'])} relevant. Intervals: {found['interval']}, "
+        f"{found['confidence'] * 100:g} %. Tests: {found['test']}."
+    )
+
+
+def _dots(found: dict) -> Dots:
+    values = {system["name"]: found["values"][system["name"]][found["primary"]] for system in found["systems"]}
+    lows = [entry["value"] if entry["low"] is None else entry["low"] for entry in values.values()]
+    highs = [entry["value"] if entry["high"] is None else entry["high"] for entry in values.values()]
+    start, end = max(0.0, min(lows) - 0.03), min(1.0, max(highs) + 0.03)
+
+    def place(number: float | None) -> float | None:
+        return None if number is None else (number - start) / (end - start)
+
+    trained = {system["name"] for system in found["systems"] if system["kind"] == "re-ranker"}
+    dots = [
+        Dot(name, place(entry["value"]), place(entry["low"]), place(entry["high"]), interval(entry),
+            "" if name in trained else "second")
+        for name, entry in values.items()
+    ]  # fmt: skip
+    return Dots(f"{found['primary']} of each system", dots, value(start, 2), value(end, 2))
+
+
+def _values(found: dict) -> Table:
+    measures = list(found["measures"])
+    best = {
+        measure: max(found["values"][system["name"]][measure]["value"] for system in found["systems"])
+        for measure in measures
+    }
+    rows = []
+    for system in found["systems"]:
+        columns = found["values"][system["name"]]
+        cells = [
+            Cell(interval(columns[measure]), "good" if columns[measure]["value"] == best[measure] else "")
+            for measure in measures
+        ]
+        rows.append([system["name"], *cells])
+    return Table("Means over queries with intervals; the highest of a column is marked", ["system", *measures], rows)
+
+
+def _tests(found: dict) -> Table | Text:
+    tests = primary_tests(found)
+    if not tests:
+        return Text("One system alone: nothing to test.")
+    return _test_table(f"{found['primary']}: paired differences and p-values corrected for {len(tests)} tests", tests)
+
+
+def _test_table(caption: str, tests: list[dict], with_measure: bool = False) -> Table:
+    rows = []
+    for test in tests:
+        difference = test["difference"]
+        tone = ("good" if difference["value"] > 0 else "bad") if test["significant"] else "muted"
+        cells = [
+            Cell(interval(difference, sign=True), tone),
+            signed(test["standardised_difference"], 2),
+            f"{test['better']} / {test['equal']} / {test['worse']}",
+            probability(test["p"]),
+            Cell(probability(test["p_holm"]), tone),
+            Cell("significant" if test["significant"] else "not significant", tone),
+        ]
+        rows.append([*([test["measure"]] if with_measure else []), f"{test['system']} − {test['reference']}", *cells])
+    columns = ["difference", "effect d", "queries better / equal / worse", "p", "p corrected", "verdict"]
+    return Table(caption, [*(["measure"] if with_measure else []), "systems", *columns], rows, 2 if with_measure else 1)

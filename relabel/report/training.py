@@ -1,0 +1,65 @@
+"""Training: loss and validation curves of the judge and of each re-ranker."""
+
+from __future__ import annotations
+
+from relabel.report.blocks import Block, Line, Lines, Section, Table, not_run
+from relabel.report.run_files import Run
+from relabel.report.words import count, duration, value
+
+TITLE = "Training"
+
+
+def section(run: Run) -> Section:
+    trainings = ({"judge": run.judge_training} if run.judge_training else {}) | run.rerankers
+    if not trainings:
+        return not_run("training", TITLE, "train-judge or train-reranker")
+    blocks: list[Block] = [
+        Table(
+            "What was trained",
+            ["model", "from", "objective", "steps", "best step", "validation", "time", "device"],
+            [_row(name, training) for name, training in trainings.items()],
+            words=True,
+        )
+    ]
+    return Section("training", TITLE, blocks + [plot for entry in trainings.items() for plot in _curves(*entry)])
+
+
+def _row(name: str, training: dict) -> list[str]:
+    return [
+        name,
+        str(training.get("base_model") or "–"),
+        ", ".join(str(training[key]) for key in ("architecture", "loss") if training.get(key)) or "grade token",
+        count(training.get("steps")),
+        count(training.get("best_step")),
+        value(training.get("best_score")),
+        duration(training.get("seconds")),
+        " ".join(str(training[key]) for key in ("device", "dtype") if training.get(key)),
+    ]
+
+
+def _curves(name: str, training: dict) -> list[Lines]:
+    losses = [(point["step"], point["loss"]) for point in training.get("losses") or []]
+    plots = [_plot(f"{name}: training loss", losses, False)] if len(losses) > 1 else []
+    validations = training.get("validations") or []
+    measures = [key for key in (validations[0] if validations else {}) if key != "step"]
+    for measure in measures:
+        points = [(point["step"], point[measure]) for point in validations if point.get(measure) is not None]
+        if len(points) > 1:
+            plots.append(_plot(f"{name}: {measure} on held-out queries", points, True))
+    return plots
+
+
+def _plot(caption: str, points: list[tuple[float, float]], marks: bool) -> Lines:
+    steps, heights = [step for step, _ in points], [height for _, height in points]
+    low, high = min(heights), max(heights)
+    width, span = max(steps[-1] - steps[0], 1), (high - low) or 1.0
+    shares = [((step - steps[0]) / width, (height - low) / span) for step, height in points]
+    return Lines(
+        f"{caption}, from {value(heights[0])} to {value(heights[-1])}",
+        [Line(caption, shares, "second" if marks else "first")],
+        left=f"step {count(steps[0])}",
+        right=f"step {count(steps[-1])}",
+        bottom=value(low),
+        top=value(high),
+        marks=marks,
+    )

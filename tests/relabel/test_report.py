@@ -1,0 +1,291 @@
+"""The report page: built from a run folder that the real writers made, from parts of one, and from hostile text."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from relabel.agreement import agreement
+from relabel.comparison import System, compare
+from relabel.labels import ChangeCounts, adjust_rows, load_rule
+from relabel.metrics import Pool, rank_pool
+from relabel.records import JUDGEMENTS, PAIRS, QUARANTINE, Scale
+from relabel.report.build import build_report
+from relabel.storage import Folder
+from relabel.tables import TableWriter, read_manifest, write_manifest
+
+SCALE = Scale((0, 1, 2, 3), relevant_from=2)
+BINARY = Scale((0, 1), relevant_from=1)
+HOSTILE = "<script>alert('x')</script> & \"<img src=x onerror=alert(1)>\""
+QUERIES, DEPTH = 40, 12
+JUDGE = "0123456789abcdef"
+
+
+def make_run(run: Folder, hostile: str = "", seed: int = 0) -> None:
+    """A whole run folder: simulated relevance, everything after that by the project's own writers."""
+    random = np.random.default_rng(seed)
+    truth = random.choice(4, size=QUERIES * DEPTH, p=[0.5, 0.2, 0.2, 0.1])
+    query_ids = [f"q{row // DEPTH}" for row in range(len(truth))]
+    logits = random.normal(size=(len(truth), 4)) + 1.2 * np.eye(4)[truth]
+    probabilities = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
+    bm25 = truth + random.normal(scale=2, size=len(truth)) + 10
+    pairs = _pairs(query_ids, truth, bm25, hostile)
+    _write(run / "pairs", "pairs", BINARY, pairs, {"format": "medquad", "source": "a simulated collection"})
+    about = {"judge_id": JUDGE, "engine": "vllm", "model": "smollm2-135m-instruct", "prompt": "terse-0-3"}
+    facts = {"tokens": 91_000, "busy_seconds": 61.5, "shards": 2, "truncated": 3}
+    judgements = _judgements(pairs, probabilities)
+    _write(run / "judgements" / JUDGE, "judgements", SCALE, judgements, about | facts)
+    for name in ("keep", "replace", "blend"):
+        rule = load_rule({"rule": name})
+        labels = adjust_rows(pairs, judgements, BINARY, SCALE, rule, JUDGE)
+        _write(run / "labels" / name, "labels", None, labels, {"rule": rule.to_json(), "judge_id": JUDGE})
+        (run / "labels" / name).write_json("change.json", ChangeCounts.of(labels, BINARY, SCALE).to_json())
+        (run / "rerankers" / name).write_json("training.json", _training(random, name))
+    (run / "judge").write_json("training.json", _training(random, None))
+    grades = probabilities.argmax(axis=1)
+    others = {"BM25": bm25, "the zero-shot encoder": truth + random.normal(scale=1.2, size=len(truth))}
+    found = agreement(truth, grades, probabilities, query_ids, SCALE, SCALE, others, resamples=200)
+    (run / "evidence").write_json("agreement.json", found)
+    (run / "evidence").write_json("metrics.json", _metrics(truth, query_ids, bm25, random, hostile))
+    run.write_json("run.json", _record())
+
+
+def _pairs(query_ids: list[str], truth: np.ndarray, bm25: np.ndarray, hostile: str) -> pa.Table:
+    first = [row % DEPTH == 0 for row in range(len(truth))]
+    columns = {
+        "query_id": query_ids,
+        "doc_id": [f"d{row}" for row in range(len(truth))],
+        "query": [f"how do I treat {query_id} at home? {hostile}" for query_id in query_ids],
+        "title": [f"Treatment {row} {hostile}" for row in range(len(truth))],
+        "text": [f"{hostile} It is treated with rest and water, see chapter {row}. " * 8 for row in range(len(truth))],
+        "label": [float(known) for known in first],
+        "label_source": ["known-answer" if known else "top-hits" for known in first],
+        "query_frequency": [None] * len(truth),
+        "first_stage_rank": [row % DEPTH + 1 for row in range(len(truth))],
+        "first_stage_score": bm25.tolist(),
+    }
+    return pa.table(columns, schema=PAIRS)
+
+
+def _judgements(pairs: pa.Table, probabilities: np.ndarray) -> pa.Table:
+    rows = len(probabilities)
+    columns = {
+        "query_id": pairs["query_id"],
+        "doc_id": pairs["doc_id"],
+        "grade": pa.array(probabilities.argmax(axis=1), pa.int32()),
+        "score": pa.array((probabilities @ np.arange(4)).astype(np.float32)),
+        "probabilities": probabilities.tolist(),
+        "logprobs": np.log(probabilities).tolist(),
+        "off_label_mass": [0.01] * rows,
+        "prompt_tokens": [180] * rows,
+        "truncated": [False] * rows,
+        "judge_id": [JUDGE] * rows,
+    }
+    return pa.table(columns, schema=JUDGEMENTS)
+
+
+def _write(folder: Folder, kind: str, scale: Scale | None, rows: pa.Table, about: dict) -> None:
+    writer = TableWriter(folder, kind, scale)
+    writer.write(rows)
+    writer.finish(about)
+
+
+def _training(random: np.random.Generator, rule: str | None) -> dict:
+    losses = 0.7 * np.exp(-np.arange(60) / 25) + random.normal(scale=0.02, size=60)
+    return {
+        "kind": "reranker" if rule else "judge",
+        "base_model": "all-minilm-l6-v2" if rule else "smollm2-135m-instruct",
+        "steps": 60,
+        "losses": [{"step": step + 1, "loss": float(loss)} for step, loss in enumerate(losses)],
+        "validations": [{"step": 20 * at, "nDCG@10": 0.5 + 0.05 * at} for at in (1, 2, 3)],
+        "best_step": 60,
+        "best_score": 0.65,
+        "seconds": 75.2,
+        "device": "cpu",
+        "dtype": "bfloat16",
+    } | ({"architecture": "bi-encoder", "loss": "listnet", "labels": {"rule": {"rule": rule}}} if rule else {})
+
+
+def _metrics(truth, query_ids, bm25, random, hostile) -> dict:
+    places = {query_id: place for place, query_id in enumerate(dict.fromkeys(query_ids))}
+    query = np.array([places[query_id] for query_id in query_ids])
+    docs = [f"d{row}" for row in range(len(truth))]
+    pool = Pool(list(places), query, docs, truth.astype(float), np.ones(len(truth), bool), SCALE)
+    noise = {"zero-shot encoder": 1.5, "keep": 1.9, "replace": 1.0, "blend": 1.3}
+    systems = [(System("first stage (BM25)", "first stage"), bm25)]
+    for name, scale in noise.items():
+        kind = "zero-shot" if name == "zero-shot encoder" else "re-ranker"
+        rule = name if kind == "re-ranker" else None
+        systems.append((System(name, kind, rule), truth + random.normal(scale=scale, size=len(truth))))
+    ranked = [(system, rank_pool(pool, scores, "linear")) for system, scores in systems]
+    found = compare(pool, ranked, "linear", resamples=200, permutations=1000)
+    found["per_query"]["queries"] = [f"how do I treat {query_id}? {hostile}" for query_id in places]
+    checked = [{"folder": "rerankers/keep", "queries_seen": 240, "overlap": 0}]
+    return found | {"lineage": {"checked": checked, "warnings": []}}
+
+
+def _record() -> dict:
+    return {
+        "name": "a simulated run",
+        "started": "2026-01-01T10:00:00Z",
+        "finished": "2026-01-01T10:20:00Z",
+        "seed": 7,
+        "recipe": {"prepare": {"format": "medquad"}, "rules": ["keep", {"rule": "blend", "alpha": 0.5}]},
+        "versions": {"python": "3.11.7", "ray": "2.60.0"},
+        "hardware": {"cpus": 2, "memory_gib": 16},
+        "stages": [{"name": "prepare", "seconds": 3.2}, {"name": "judge", "seconds": 95.0}],
+        "prices": {"per_hour": 0.4, "currency": "EUR"},
+    }
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page; fails on tags that are not closed in order."""
+
+    VOID = frozenset({"meta", "path", "polyline", "rect", "br", "img"})
+
+    def __init__(self, html: str):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.attributes, self.open, self.text = [], [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.text))
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory) -> Folder:
+    run = Folder(tmp_path_factory.mktemp("report") / "run")
+    make_run(run, HOSTILE)
+    return run
+
+
+@pytest.fixture(scope="module")
+def page(whole_run) -> Page:
+    return Page(build_report(whole_run))
+
+
+def test_every_section_is_there_and_ran(page):
+    """A whole run shows all sections, none of them as not run, in well-formed HTML."""
+    assert page.tags.count("section") == 11
+    assert page.tags.count("h2") == 11
+    assert not page.open
+    assert "Not run" not in page.words
+
+
+def test_text_of_documents_never_becomes_markup(page):
+    """Script and image tags in queries, titles and texts are shown as text."""
+    assert not {"script", "img", "iframe", "link"} & set(page.tags)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert "<script>alert('x')</script>" in page.words
+
+
+def test_the_page_needs_nothing_from_elsewhere(page, whole_run):
+    """No attribute and no style points to another file or host."""
+    links = [value for name, value in page.attributes if name in ("href", "src", "srcset", "action", "xlink:href")]
+    assert links
+    assert all(link.startswith("#") for link in links)
+    style = re.findall(r"<style>(.*?)</style>", build_report(whole_run), re.DOTALL)[0]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_numbers_of_the_run_are_on_the_page(page, whole_run):
+    """The verdict of the judge, the findings and warnings, and the counts stand there word for word."""
+    evidence = whole_run / "evidence"
+    sentences = evidence.read_json("agreement.json")["verdict"][:-1]
+    metrics = evidence.read_json("metrics.json")
+    for sentence in [*sentences, *metrics["findings"], *metrics["warnings"]]:
+        assert sentence in page.words
+    assert f"{QUERIES * DEPTH} query–document pairs were prepared from a simulated collection." in page.words
+    assert "nDCG@10 (linear gain)" in page.words
+    assert "0.01 EUR" in page.words
+
+
+def test_tables_and_charts_are_accessible(page):
+    """Every table has a caption, every drawing a label, and the page a language and a viewport."""
+    assert page.tags.count("table") == page.tags.count("caption") > 8
+    assert page.tags.count("svg") == sum(name == "role" and value == "img" for name, value in page.attributes) > 4
+    assert ("lang", "en") in page.attributes
+    assert ("name", "viewport") in page.attributes
+
+
+def test_an_untrusted_judge_is_named_at_the_top(tmp_path):
+    """A judge at chance is called that in the summary, before any ranking number."""
+    run = Folder(tmp_path)
+    random = np.random.default_rng(1)
+    human = random.integers(0, 4, 200)
+    probabilities = random.dirichlet(np.ones(4), 200)
+    query_ids = [f"q{row // 5}" for row in range(200)]
+    others = {"BM25": human + random.normal(size=200)}
+    grades = probabilities.argmax(axis=1)
+    found = agreement(human, grades, probabilities, query_ids, SCALE, SCALE, others, resamples=100)
+    (run / "evidence").write_json("agreement.json", found)
+    words = Page(build_report(run)).words
+    assert "Caution. The judge: it should not be trusted to relabel." in words
+    assert words.index("should not be trusted") < words.index("Not run: the run folder holds nothing of evaluate")
+
+
+def test_an_empty_folder_gives_a_page_of_parts_not_run(tmp_path):
+    """Nothing but missing parts: the page says so for each and warns that nothing is known."""
+    words = Page(build_report(Folder(tmp_path / "nothing"))).words
+    assert words.count("Not run: the run folder holds nothing of") == 10
+    assert "No ranking was measured on human grades" in words
+    assert "nothing is known about its labels" in words
+
+
+@pytest.mark.parametrize(
+    "missing",
+    ["run.json", "pairs/table.json", f"judgements/{JUDGE}/table.json", "labels/replace/change.json",
+     "labels/keep/change.json", "rerankers/keep/training.json", "judge/training.json", "evidence/agreement.json",
+     "evidence/metrics.json"],
+)  # fmt: skip
+def test_any_single_part_may_be_missing(tmp_path, missing):
+    """A run without one of its files still gives a page, well-formed."""
+    run = Folder(tmp_path / "run")
+    make_run(run)
+    run.remove(missing)
+    assert not Page(build_report(run)).open
+
+
+def test_quarantined_rows_are_counted_by_reason(tmp_path):
+    """Rows that were quarantined while preparing appear with their reason."""
+    folder = Folder(tmp_path) / "pairs"
+    bad = {"stage": "prepare", "source": "docs.jsonl:3", "query_id": None, "doc_id": "d", "reason": "empty-text",
+           "detail": "", "row": "{}"}  # fmt: skip
+    writer = TableWriter(folder, "pairs", BINARY)
+    writer.write(PAIRS.empty_table())
+    writer.quarantine(pa.Table.from_pylist([bad, bad], schema=None).cast(QUARANTINE))
+    writer.finish({"format": "beir"})
+    words = Page(build_report(Folder(tmp_path))).words
+    assert "empty-text 2" in words
+
+
+def test_judge_quarantine_is_counted_from_the_manifest(tmp_path):
+    """Rows in = rows + quarantined: the funnel shows both numbers of a judge."""
+    run = Folder(tmp_path / "run")
+    make_run(run)
+    folder = run / "judgements" / JUDGE
+    manifest = read_manifest(folder)
+    about = manifest.about | {"quarantined_by_reason": {"prompt-too-long": 4}}
+    fields = manifest.__dict__ | {"about": about, "quarantined": 4, "rows_in": manifest.rows + 4}
+    write_manifest(folder, type(manifest)(**fields))
+    assert "prompt-too-long 4" in Page(build_report(run)).words
