@@ -112,12 +112,6 @@ class Rule(Config):
         """The rule's decision over all rows; pure, no Python a row."""
         raise NotImplementedError
 
-    @property
-    def folder_name(self) -> str:
-        """The rule's name followed by the parameters that are not at their default, e.g. `blend-alpha-0.3`."""
-        changed = self.model_dump(exclude_defaults=True)
-        return "-".join([self.name, *(f"{key.replace('_', '-')}-{value}" for key, value in sorted(changed.items()))])
-
     def to_json(self) -> dict:
         """`{"rule": name, parameter: value, …}`, which `load_rule` reads back."""
         return {"rule": self.name, **self.model_dump(mode="json")}

@@ -66,12 +66,3 @@ def test_the_configuration_of_the_stage_refuses_at_once():
         AdjustConfig(pairs="a", judgements="b", rule="keep", parameters={"threshold": 0.5})
     with pytest.raises(ConfigError, match="unknown rule 'x'"):
         Recipe.load({"rules": ["x"]}, "recipe.yaml")
-
-
-def test_a_rule_names_its_folder_by_what_is_not_default():
-    """Two settings of one rule do not share a folder; the default has the rule's own name."""
-    assert load_rule({"rule": "blend"}).folder_name == "blend"
-    assert load_rule({"rule": "blend", "alpha": 0.5}).folder_name == "blend"
-    assert load_rule({"rule": "blend", "alpha": 0.3}).folder_name == "blend-alpha-0.3"
-    dropping = load_rule({"rule": "drop-uncertain", "min_probability": 0.6, "contradiction": None})
-    assert dropping.folder_name == "drop-uncertain-contradiction-None-min-probability-0.6"
