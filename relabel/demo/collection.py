@@ -1,38 +1,45 @@
 """The demo collection: the standard library's own documentation, read from the running interpreter.
 
 A document is the docstring of one public function, class, method or property of the modules in `modules.py`:
-`doc_id` the qualified public name (`os.path.split`, `str.splitlines`), `title` that name with its signature where
-Python knows one, `text` the cleaned docstring. Questions and human grades are package data (`questions.tsv`,
-`grades.tsv`; README.md says how they were made). Needs the standard library only.
+`doc_id` the qualified public name (`os.path.split`, `str.splitlines`), `title` that name with its signature
+where Python knows one, `text` the cleaned docstring. Needs the standard library only.
 
-Invariants: the same interpreter gives the same documents in the same order; no id occurs twice; every grade is
-either written to the qrels of its question's split or listed in `BeirSummary.missing`.
+The docstrings are read in a fresh interpreter: libraries loaded here may have patched `logging`, `inspect` or
+`sys`, and their traces are nobody's documentation.
 
-    python -m relabel.demo.collection FOLDER
+Invariant: the same Python gives the same documents in the same order, whatever is loaded; no id occurs twice.
+
+    python -m relabel.demo FOLDER     writes the collection with its questions and grades as a BEIR folder
 """
 
 from __future__ import annotations
 
-import csv
 import importlib
 import inspect
 import json
 import re
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from types import ModuleType
 
 from relabel.demo.modules import MODULES, OPTIONAL_MODULES
 
-SPLITS = ("judge", "train", "calibration", "test")
 MIN_WORDS = 4
 EVERYDAY_TYPES = ("dict", "float", "int", "list", "set", "str", "tuple")
 SHADOWED = ("socket.SocketType",)  # the C base of socket.socket, whose methods belong under that name
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+PRINT_DOCUMENTS = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from dataclasses import astuple
+from relabel.demo.collection import documents_of_this_interpreter
+for document in documents_of_this_interpreter():
+    print(json.dumps(astuple(document)))
+"""
 
 
 @dataclass(frozen=True)
@@ -44,39 +51,23 @@ class Document:
     text: str
 
 
-@dataclass(frozen=True)
-class Question:
-    """One query in plain words; `split` is one of SPLITS."""
-
-    query_id: str
-    split: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Grade:
-    """One human-style judgement, 0–3, of a document for a query."""
-
-    query_id: str
-    doc_id: str
-    grade: int
-
-
-@dataclass(frozen=True)
-class BeirSummary:
-    """What `write_beir` wrote: counts, and the graded pairs whose document this Python does not have."""
-
-    documents: int
-    queries: dict[str, int]
-    grades: dict[str, int]
-    missing: tuple[Grade, ...]
-
-
 def build_collection() -> list[Document]:
+    """The collection, read by a fresh interpreter of the same Python.
+
+    Raises:
+        subprocess.CalledProcessError: a module outside OPTIONAL_MODULES cannot be imported; stderr names it.
+    """
+    root = str(Path(__file__).resolve().parents[2])
+    command = [sys.executable, "-I", "-S", "-c", PRINT_DOCUMENTS, root]
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="ascii").stdout
+    return [Document(*json.loads(line)) for line in printed.splitlines()]
+
+
+def documents_of_this_interpreter() -> list[Document]:
     """Documents of every module in `modules.py`, in that order; within a module functions, then classes.
 
-    An object reachable under several names becomes one document under the first name met; two documents with the
-    same last name part and the same text become one too.
+    An object reachable under several names becomes one document under the first name met; two documents with
+    the same last name part and the same text become one too.
 
     Raises:
         ImportError: a module outside OPTIONAL_MODULES cannot be imported.
@@ -96,48 +87,6 @@ def build_collection() -> list[Document]:
         seen_texts.add((last, text))
         documents.append(Document(name, name + _signature_of(obj), text))
     return documents
-
-
-def load_questions() -> list[Question]:
-    """The checked-in questions, in file order."""
-    return [Question(row["id"], row["split"], row["question"]) for row in _rows("questions.tsv")]
-
-
-def load_grades() -> list[Grade]:
-    """The checked-in grades, in file order."""
-    return [Grade(row["query_id"], row["doc_id"], int(row["grade"])) for row in _rows("grades.tsv")]
-
-
-def write_beir(folder: str | Path) -> BeirSummary:
-    """Write corpus.jsonl, queries.jsonl and qrels/<split>.tsv for the four splits in the BEIR layout.
-
-    A graded document that the running Python does not have is left out of the qrels and returned in `missing`.
-    """
-    folder = Path(folder)
-    (folder / "qrels").mkdir(parents=True, exist_ok=True)
-    documents, questions = build_collection(), load_questions()
-    _write_jsonl(
-        folder / "corpus.jsonl", ({"_id": d.doc_id, "title": d.title, "text": d.text} for d in documents)
-    )
-    _write_jsonl(
-        folder / "queries.jsonl",
-        ({"_id": q.query_id, "text": q.text, "metadata": {"split": q.split}} for q in questions),
-    )
-    known = {document.doc_id for document in documents}
-    split_of = {question.query_id: question.split for question in questions}
-    kept: dict[str, list[Grade]] = {split: [] for split in SPLITS}
-    missing = []
-    for grade in load_grades():
-        (kept[split_of[grade.query_id]] if grade.doc_id in known else missing).append(grade)
-    for split, grades in kept.items():
-        lines = ["query-id\tcorpus-id\tscore", *(f"{g.query_id}\t{g.doc_id}\t{g.grade}" for g in grades)]
-        (folder / "qrels" / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return BeirSummary(
-        documents=len(documents),
-        queries={split: sum(q.split == split for q in questions) for split in SPLITS},
-        grades={split: len(grades) for split, grades in kept.items()},
-        missing=tuple(missing),
-    )
 
 
 def _public_objects() -> Iterator[tuple[str, object]]:
@@ -233,25 +182,11 @@ def _text_of(name: str, obj: object) -> str | None:
 
 
 def _signature_of(obj: object) -> str:
-    """`(path, *, mode=...)`, or "" for properties and for C objects whose signature Python cannot work out."""
+    """`(path, *, mode=...)`, or "" for properties and for C objects whose signature is not known."""
     if not callable(obj) and not isinstance(obj, (classmethod, staticmethod)):
         return ""
     try:
         signature = str(inspect.signature(getattr(obj, "__func__", obj)))
     except (TypeError, ValueError, AttributeError):
         return ""
-    return ADDRESS.sub("", signature)
-
-
-def _rows(file_name: str) -> list[dict[str, str]]:
-    text = resources.files("relabel.demo").joinpath(file_name).read_text(encoding="utf-8")
-    return list(csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
-
-
-def _write_jsonl(path: Path, records: Iterator[dict[str, object]]) -> None:
-    with path.open("w", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-
-
-if __name__ == "__main__":
-    print(write_beir(sys.argv[1]))
+    return ADDRESS.sub("", signature).replace(sys.executable, "python")
