@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from relabel.errors import InputError
-from relabel.hardware import compute_dtype, cores, has_gpu
+from relabel.hardware import compute_dtype, cores
 from relabel.judges import JudgeConfig, load_judge
 from relabel.judges.config import judge_id
 from relabel.ledger import Marker, Shard
@@ -63,21 +63,21 @@ def judge(config: JudgeConfig, out: Folder, log: Callable[[str], None] = print) 
     from jobs.shards import Stage, run_stage
 
     connect(log)
-    gpu = has_gpu() if config.num_gpus is None else config.num_gpus > 0
     num_gpus = config.num_gpus if config.num_gpus is not None else (config.tensor_parallel_size if gpus() else 0)
-    dtype, identity = resolve(config, gpu)
-    log(f"judge: {identity}, prompt {config.prompt}" + ("" if config.engine == "lexical" else f", dtype {dtype}"))
+    gpu = num_gpus > 0
+    dtype, name = resolve(config, gpu)
+    log(f"judge: {name}, prompt {config.prompt}" + ("" if config.engine == "lexical" else f", dtype {dtype}"))
     rows, reason = shard_rows(config, gpu)
     log(f"judge: {rows} rows a shard ({reason}); {config.actors} actor(s), {num_gpus:g} GPU each")
     stage = Stage(
         name="judge",
         kind="judgements",
-        task_id=identity,
+        task_id=name,
         worker=JudgeWorker,
-        arguments={"config": config, "expected_id": identity},
+        arguments={"config": config, "expected_id": name},
         shard_rows=rows,
         scale=prompt_named(config.prompt).scale,
-        about=facts_of(config, identity, dtype),
+        about=facts_of(config, name, dtype),
         summary=summary,
         actors=config.actors,
         num_cpus=config.num_cpus,
@@ -85,6 +85,13 @@ def judge(config: JudgeConfig, out: Folder, log: Callable[[str], None] = print) 
         environment=_environment(config, gpu),
     )
     return run_stage(stage, Folder(config.pairs), out, log)
+
+
+def identity(config: JudgeConfig) -> str:
+    """The judge id on the connected cluster; raises as `resolve` does."""
+    from jobs.cluster import gpus
+
+    return resolve(config, config.num_gpus > 0 if config.num_gpus is not None else gpus() > 0)[1]
 
 
 def resolve(config: JudgeConfig, gpu: bool) -> tuple[str, str]:
@@ -120,18 +127,25 @@ def shard_rows(config: JudgeConfig, gpu: bool) -> tuple[int, str]:
     return (SHARD_ROWS["gpu"], "GPU") if gpu else (SHARD_ROWS["cpu"], f"a language model on {cores()} cores")
 
 
-def facts_of(config: JudgeConfig, identity: str, dtype: str) -> dict[str, Any]:
+def facts_of(config: JudgeConfig, name: str, dtype: str) -> dict[str, Any]:
     """What the judgements' manifest says about their judge."""
     lexical = config.engine == "lexical"
     return {
-        "judge_id": identity,
+        "judge_id": name,
         "engine": config.engine,
         "model": None if lexical else config.model,
         "prompt": config.prompt,
         "prompt_id": prompt_named(config.prompt).prompt_id,
         "dtype": dtype,
+        "judge_folder": None if lexical else _trained_folder(config.model),
         "pairs": config.pairs,
     }
+
+
+def _trained_folder(model: str) -> str | None:
+    """The folder that `relabel train-judge` wrote around this model, whose training queries count as seen."""
+    parent, _, _ = model.rstrip("/").rpartition("/")
+    return parent if parent and Folder(parent).exists("training.json") else None
 
 
 def summary(markers: list[Marker]) -> dict[str, Any]:

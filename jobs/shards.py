@@ -103,9 +103,7 @@ def _committed_rows(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, 
         return
     runtime_env = {"env_vars": stage.environment} if stage.environment else None
     dataset = (
-        ray.data.read_datasource(
-            _ShardSource(pairs, todo), override_num_blocks=len(todo), num_cpus=IO_CPUS
-        )
+        ray.data.read_datasource(_ShardSource(pairs, todo), override_num_blocks=len(todo), num_cpus=IO_CPUS)
         .map_batches(
             _Worker,
             fn_constructor_args=(stage.worker, stage.arguments, {shard.index: shard for shard in todo}),

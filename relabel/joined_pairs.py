@@ -49,7 +49,7 @@ def _chosen_queries(config: PrepareConfig, collection: Collection, scale: Scale)
     stage = config.first_stage
     known_answers = stage is not None and stage.labels == "known-answer"
     able = None
-    if known_answers or stage is None or stage.candidates == "judged":
+    if known_answers or stage is None or stage.candidates == "judged" or config.only_labelled:
         able = set(collection.labelled_query_ids(scale.relevant_from if known_answers else None))
     ids = [(query_id, text) for query_id, text, _ in collection.queries() if able is None or query_id in able]
     in_folds = [query_id for query_id, text in ids if config.in_folds(text)]

@@ -50,6 +50,7 @@ class PrepareConfig(Config):
         repeated: a pair with two labels is `bad`, or its `highest` label is kept and the others are quarantined.
         scale: the grades; the dataset's or the format's where null.
         first_stage: BM25 candidates instead of the labelled pairs alone.
+        only_labelled: leave out queries without a label in the split (with `top-hits`, only those of the split).
         query_folds: keep some folds of the queries.
         max_queries: keep at most that many queries, chosen by `seed`.
         max_text_chars: the longest query, title or text.
@@ -64,6 +65,7 @@ class PrepareConfig(Config):
     repeated: Literal["bad", "highest"] = "bad"
     scale: ScaleConfig | None = None
     first_stage: FirstStageConfig | None = None
+    only_labelled: bool = False
     query_folds: QueryFolds | None = None
     max_queries: int | None = Field(default=None, ge=1)
     max_text_chars: int = Field(default=2_000_000, ge=1)

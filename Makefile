@@ -1,0 +1,42 @@
+# Everything starts from here: `make demo` and `make test` make the environment first where it is missing.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+LOCK := locks/cpu.txt
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+
+.PHONY: demo test test-unit environment lint lock lock-gpu benchmarks clean
+
+demo: $(VENV)/.ready ## the whole job on this machine's Python documentation
+	$(VENV)/bin/relabel demo --out $(or $(OUT),runs/demo)
+
+test: $(VENV)/.ready ## all tests
+	$(RUN) -m pytest
+
+test-unit: $(VENV)/.ready ## tests without Ray, vLLM, training or S3
+	$(RUN) -m pytest -m "not integration and not end_to_end"
+
+environment: $(VENV)/.ready ## the environment alone
+
+$(VENV)/.ready: $(LOCK) locks/overrides-cpu.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11 to 3.13 is needed, this is %d.%d: make PYTHON=python3.11 ..." % sys.version_info[:2])'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(RUN) -m pip install --quiet uv==$(shell sed -n 's/^uv==//p' $(LOCK))
+	$(VENV)/bin/uv pip install --quiet --python $(RUN) --requirement $(LOCK) --override locks/overrides-cpu.txt
+	$(VENV)/bin/uv pip install --quiet --python $(RUN) --no-deps --editable .
+	touch $@
+
+lint: $(VENV)/.ready
+	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+
+lock: $(VENV)/.ready ## resolve the CPU environment anew; the lock holds versions and no addresses
+	locks/make cpu
+
+lock-gpu: $(VENV)/.ready ## resolve the GPU extra without installing it
+	locks/make gpu
+
+benchmarks: $(VENV)/.ready
+	$(RUN) -m benchmarks.judge_rate && $(RUN) -m benchmarks.data_plane
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info

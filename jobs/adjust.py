@@ -1,0 +1,136 @@
+"""Adjust: pairs and judgements in, labels out under a named rule, with a report of what changed (`change.json`).
+
+relabel adjust --pairs RUN/pairs --judgements RUN/judgements/JUDGE_ID --rule replace --out RUN/labels/replace
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+
+from relabel.errors import InputError
+from relabel.labels import AdjustConfig, ChangeCounts, Rule, adjust_rows, judgements_of
+from relabel.ledger import PLAN, Marker, Plan, Shard, content_fingerprint, part_name, read_plan
+from relabel.records import JUDGEMENTS, QUARANTINE, Scale
+from relabel.storage import Folder
+from relabel.tables import Manifest, read_manifest, read_parts, read_whole
+
+#: Rows a shard where the judgements were not made by `relabel judge` over the same pairs.
+SHARD_ROWS = 16_384
+CHANGE = "change.json"
+
+
+class AdjustWorker:
+    """A rule in an actor: one shard of pairs in, its labels out."""
+
+    def __init__(
+        self, judgements: str, aligned: bool, rule: Rule, pairs_scale: Scale | None, judge_scale: Scale, judge: str
+    ):
+        self._judgements, self._aligned = Folder(judgements), aligned
+        self._rule, self._scales, self._judge = rule, (pairs_scale, judge_scale), judge
+        self._whole = None if aligned else read_whole(self._judgements, "judgements")
+
+    def __call__(self, pairs: pa.Table, shard: Shard) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
+        judged = self._of(pairs, shard)
+        labels = adjust_rows(pairs, judged, *self._scales, self._rule, self._judge)
+        return labels, QUARANTINE.empty_table(), {"actions": dict(Counter(labels["action"].to_pylist()))}
+
+    def _of(self, pairs: pa.Table, shard: Shard) -> pa.Table:
+        if self._aligned:
+            return self._judgements.read_table(part_name(shard.index), JUDGEMENTS.names)
+        return judgements_of(pairs, self._whole)
+
+
+def adjust(config: AdjustConfig, out: Folder, log: Callable[[str], None] = print) -> Manifest:
+    """Adjust the labels of `config.pairs` by `config.judgements` into `out`.
+
+    Raises:
+        InputError: where the judgements are of several judges, or a table is unfinished.
+        LedgerError: where rows were lost or doubled, or `out` holds another rule's work.
+    """
+    from jobs.cluster import connect
+    from jobs.shards import Stage, run_stage
+
+    pairs, judgements = Folder(config.pairs), Folder(config.judgements)
+    judged, rule = read_manifest(judgements, "judgements"), config.load_rule()
+    if judged.scale is None or "judge_id" not in judged.about:
+        raise InputError(f"{judgements.uri}/table.json", "no scale or judge_id", "a table that `relabel judge` wrote")
+    scale = read_manifest(pairs, "pairs").scale
+    plan = _plan_over(pairs, judgements)
+    if not plan:
+        log(f"adjust: {judgements.uri} was not planned over these pairs: its {judged.rows} rows go into memory")
+    connect(log)
+    judge = judged.about["judge_id"]
+    stage = Stage(
+        name=f"adjust {rule.name}",
+        kind="labels",
+        task_id=_task_id(rule, judge, plan),
+        worker=AdjustWorker,
+        arguments={
+            "judgements": judgements.uri,
+            "aligned": plan is not None,
+            "rule": rule,
+            "pairs_scale": scale,
+            "judge_scale": judged.scale,
+            "judge": judge,
+        },
+        shard_rows=plan.shard_rows if plan else SHARD_ROWS,
+        scale=None,
+        about={
+            "rule": rule.to_json(),
+            "judge_id": judge,
+            "judge_model": judged.about.get("model"),
+            "judge_folder": judged.about.get("judge_folder"),
+            "pairs": pairs.uri,
+            "judgements": judgements.uri,
+        },
+        summary=_summary,
+    )
+    manifest = run_stage(stage, pairs, out, log)
+    if not out.exists(CHANGE):
+        out.write_json(CHANGE, change_of(out, scale, judged.scale).to_json())
+    return manifest
+
+
+def change_of(labels: Folder, pairs_scale: Scale | None, judge_scale: Scale) -> ChangeCounts:
+    """What a rule changed, counted over a finished labels table in one streaming pass."""
+    total = None
+    for rows in read_parts(labels, "labels", batch_rows=65_536):
+        counts = ChangeCounts.of(rows, pairs_scale, judge_scale)
+        total = counts if total is None else total + counts
+    if total is None:
+        raise InputError(labels.uri, "a labels table without rows", "at least one row")
+    return total
+
+
+def _plan_over(pairs: Folder, judgements: Folder) -> Plan | None:
+    """The plan of the judgements where it was made over exactly these pairs."""
+    if not judgements.exists(PLAN):
+        return None
+    plan = read_plan(judgements)
+    inputs = {part: content_fingerprint(pairs, part) for part in read_manifest(pairs, "pairs").parts}
+    return plan if plan.inputs == inputs else None
+
+
+def _task_id(rule: Rule, judge: str, plan: Plan | None) -> str:
+    facts = [rule.to_json(), judge, plan.shard_rows if plan else None]
+    return f"{rule.name}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]}"
+
+
+def _summary(markers: list[Marker]) -> dict[str, Any]:
+    actions = Counter()
+    for marker in markers:
+        actions.update(marker.facts["actions"])
+    return {"actions": dict(actions), "busy_seconds": sum(marker.busy_seconds for marker in markers)}
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    sys.exit(main(["adjust", *sys.argv[1:]]))

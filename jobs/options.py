@@ -1,0 +1,131 @@
+"""Command-line options made from a stage's configuration class: one option a field, no more and no less.
+
+Scalars are `--field-name value`, lists take several values, flags are `--field-name` or `--no-field-name`; nested
+parts are set by `--set part.key=value` (values are YAML). `--recipe FILE` takes the stage's section of a recipe first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic.fields import FieldInfo
+
+from relabel.config import Config
+from relabel.errors import ConfigError
+
+UNSET = object()
+
+
+def add_options(parser: argparse.ArgumentParser, config: type[Config], skip: frozenset[str] = frozenset()) -> None:
+    """Add an option for each scalar or list field of `config`, and `--set` for all of them."""
+    meanings = attribute_meanings(config)
+    for name, field in config.model_fields.items():
+        if name in skip:
+            continue
+        kind = _plain(field.annotation)
+        if kind is None:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        shown = field.description or meanings.get(name, "")
+        text = (shown + _default_note(field)).replace("%", "%%")
+        if kind is bool:
+            parser.add_argument(option, dest=name, action=argparse.BooleanOptionalAction, default=UNSET, help=text)
+        else:
+            many = {"nargs": "+"} if get_origin(kind) is list else {}
+            choices = f"{{{'|'.join(map(str, get_args(kind)))}}}" if get_origin(kind) is Literal else name.upper()
+            parser.add_argument(option, dest=name, default=UNSET, metavar=choices, help=text, **many)
+    parser.add_argument(
+        "--set", dest="assignments", action="append", default=[], metavar="a.b=c", help="set any key; the value is YAML"
+    )
+
+
+def config_values(options: argparse.Namespace, config: type[Config], base: Mapping[str, Any] | None = None) -> dict:
+    """The values given on the command line on top of `base`, for `config.load`.
+
+    Raises:
+        ConfigError: for a `--set` without `=`.
+    """
+    values = dict(base or {})
+    for name in config.model_fields:
+        given = getattr(options, name, UNSET)
+        if given is not UNSET:
+            values[name] = given
+    return assigned(values, options.assignments)
+
+
+def assigned(values: Mapping[str, Any], assignments: list[str]) -> dict[str, Any]:
+    """`values` with `a.b=c` assignments applied; values are YAML, missing mappings are made, lists take an index.
+
+    Raises:
+        ConfigError: for an assignment that is no `a.b=c` or goes through something that is no mapping.
+    """
+    result = dict(values)
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals or not path:
+            raise ConfigError("--set", repr(assignment), "a.b=c", "e.g. --set judge.prompt=binary")
+        _assign(result, path.split("."), _yaml(text, assignment), assignment)
+    return result
+
+
+def _assign(target: dict[str, Any], keys: list[str], value: Any, assignment: str) -> None:
+    for depth, key in enumerate(keys[:-1]):
+        inner = target.get(key)
+        if inner is None:
+            inner = {}
+        if not isinstance(inner, Mapping):
+            path = ".".join(keys[: depth + 1])
+            raise ConfigError("--set", f"{assignment!r}, but {path} is {inner!r}", "a path through mappings")
+        target[key] = dict(inner)
+        target = target[key]
+    target[keys[-1]] = value
+
+
+def _yaml(text: str, assignment: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError("--set", f"{assignment!r} ({error})", "a value that is YAML") from None
+
+
+def attribute_meanings(config: type[Config]) -> dict[str, str]:
+    """Field → meaning, read from the `Attributes:` part of the class's docstring and its bases'."""
+    meanings: dict[str, str] = {}
+    for owner in reversed(config.__mro__):
+        lines = (owner.__doc__ or "").partition("Attributes:")[2].splitlines()
+        names: list[str] = []
+        for line in lines:
+            head, colon, rest = line.strip().partition(": ")
+            if line.startswith(" " * 8) and not line.startswith(" " * 9) and colon and _are_names(head):
+                names = [name.strip() for name in head.split(",")]
+                meanings |= dict.fromkeys(names, rest)
+            elif line.strip():
+                meanings |= {name: f"{meanings[name]} {line.strip()}" for name in names}
+    return meanings
+
+
+def _are_names(head: str) -> bool:
+    return all(part.strip().isidentifier() for part in head.split(","))
+
+
+def _default_note(field: FieldInfo) -> str:
+    if field.is_required():
+        return " (required)"
+    default = field.get_default(call_default_factory=True)
+    return "" if default in (None, "", [], {}) else f" (default: {default})"
+
+
+def _plain(annotation: Any) -> Any:
+    """The scalar, Literal or list type behind an annotation; None where only `--set` can express it."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        inner = [argument for argument in get_args(annotation) if argument is not type(None)]
+        return _plain(inner[0]) if len(inner) == 1 else None
+    if annotation in (str, int, float, bool) or get_origin(annotation) is Literal:
+        return annotation
+    if get_origin(annotation) is list and get_args(annotation)[0] in (str, int, float):
+        return annotation
+    return None

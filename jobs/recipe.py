@@ -1,0 +1,174 @@
+"""A recipe: one YAML file that says what all stages do. Unknown and ill-typed keys are refused by name.
+
+Addresses that one stage gives to the next (`judge.pairs`, `reranker.labels`, …) are filled in by `relabel run` and are
+no recipe keys. `--set a.b=c` changes a key; `${NAME}` in a value is an environment variable, `${NAME:-default}` one
+with a default.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BeforeValidator, Field, model_validator
+
+from jobs.options import assigned
+from relabel.config import Config
+from relabel.errors import ConfigError
+from relabel.evaluate import EvaluateConfig
+from relabel.judges import JudgeConfig
+from relabel.labels import AnyRule, Keep
+from relabel.prepare import PrepareConfig
+from relabel.storage import Folder
+from train.judge import JudgeTrainingConfig
+from train.reranker import RerankerConfig
+
+#: What a recipe leaves to the run.
+FILLED_IN = "(filled in by the run)"
+VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+
+
+def _filled(*names: str, inherited: tuple[str, ...] = ()) -> BeforeValidator:
+    """Refuses keys that the run fills in, and puts a stand-in for the addresses among them (`names`)."""
+
+    def fill(values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        given = [name for name in (*names, *inherited) if name in values]
+        if given:
+            raise ValueError(f"no key {given[0]!r}: the run fills it in")
+        return values | dict.fromkeys(names, FILLED_IN)
+
+    return BeforeValidator(fill)
+
+
+class AdjustSection(Config):
+    """Rules to try; a re-ranker is trained on the labels of each. `keep` (the original labels) is always among them."""
+
+    rules: list[AnyRule] = Field(default_factory=list)
+
+
+class Prices(Config):
+    """What an hour of one actor or training worker costs, for the report; 0 where nobody pays."""
+
+    actor_hour: float = Field(0.0, ge=0)
+    currency: str = "USD"
+
+
+class Recipe(Config):
+    """All stages of a run.
+
+    Attributes:
+        name: of the run.
+        seed: of every stage that does not set its own.
+        prepare: the ranking set to re-label.
+        human: human grades that the judge is trained on; needed by `judge_training`.
+        held_out: human grades that the judge is measured on; default: those of `test`.
+        test: human grades that the re-rankers are tested on.
+        judge_training: how the judge is fine-tuned; left out: `judge.model` judges as it is.
+        judge, adjust, reranker, evaluate: see the stages.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = Field(13, ge=0)
+    prepare: PrepareConfig
+    human: PrepareConfig | None = None
+    held_out: PrepareConfig | None = None
+    test: PrepareConfig
+    judge_training: (
+        Annotated[
+            JudgeTrainingConfig,
+            _filled("pairs", inherited=("model", "prompt", "max_document_tokens", "max_query_tokens")),
+        ]
+        | None
+    ) = None
+    judge: Annotated[JudgeConfig, _filled("pairs")]
+    adjust: AdjustSection = AdjustSection()
+    reranker: Annotated[RerankerConfig, _filled("labels")]
+    evaluate: Annotated[EvaluateConfig, _filled("test", inherited=("models", "judge_folder"))]
+    prices: Prices = Prices()
+
+    @model_validator(mode="after")
+    def _judge_can_be_trained(self) -> Recipe:
+        if self.judge_training and not self.human:
+            raise ValueError("a key 'human' (human grades to train the judge on) where 'judge_training' is set")
+        if self.judge_training and self.judge.engine == "lexical":
+            raise ValueError("no 'judge_training' with the lexical judge, which has no model")
+        return self
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """Folder name → rule; `keep` first; a rule that comes twice is numbered."""
+        named: dict[str, Any] = {}
+        for rule in [Keep(), *(rule for rule in self.adjust.rules if not isinstance(rule, Keep))]:
+            count = sum(name == rule.name or name.startswith(f"{rule.name}-") for name in named)
+            named[f"{rule.name}-{count + 1}" if count else rule.name] = rule
+        return named
+
+
+def load_recipe(name_or_path: str, assignments: list[str] = ()) -> Recipe:
+    """Read and validate a recipe: a file, or the name of one that comes with the project.
+
+    Raises:
+        ConfigError: for a missing file, no YAML, or a key that is unknown or ill-typed.
+    """
+    values, where = recipe_values(name_or_path)
+    values = assigned(values, list(assignments))
+    seed = values.get("seed", 13)
+    for section in ("prepare", "human", "held_out", "test", "judge_training", "reranker", "evaluate"):
+        if isinstance(values.get(section), dict):
+            values[section] = {"seed": seed} | values[section]
+    values.setdefault("evaluate", {"seed": seed})
+    return Recipe.load(values, where)
+
+
+def recipe_values(name_or_path: str) -> tuple[dict[str, Any], str]:
+    """The keys of a recipe file with its variables filled in, not yet validated, and its name for messages.
+
+    Raises:
+        ConfigError: for a missing file, an unset variable, or text that is no YAML mapping.
+    """
+    text, where = _recipe_text(name_or_path)
+    try:
+        values = yaml.safe_load(VARIABLE.sub(lambda match: _variable(match, where), text))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"{where}{line}", f"no YAML ({getattr(error, 'problem', error)})", "a YAML mapping") from None
+    if not isinstance(values, dict):
+        raise ConfigError(where, f"{type(values).__name__}", "a YAML mapping with the keys of a recipe")
+    return values, where
+
+
+def known_recipes() -> dict[str, str]:
+    """Name → text of the recipes that come with the project."""
+    files = resources.files("jobs.recipes").iterdir()
+    return {file.name.removesuffix(".yaml"): file.read_text("utf-8") for file in files if file.name.endswith(".yaml")}
+
+
+def _recipe_text(name_or_path: str) -> tuple[str, str]:
+    known = known_recipes()
+    if name_or_path in known:
+        return known[name_or_path], f"recipe {name_or_path}"
+    if name_or_path.startswith("s3://"):
+        folder, _, name = name_or_path.rpartition("/")
+        return Folder(folder).read_bytes(name).decode("utf-8"), name_or_path
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise ConfigError(
+            f"recipe {name_or_path!r}", "no such file", f"a YAML file or one of {', '.join(sorted(known))}"
+        )
+    return path.read_text("utf-8"), name_or_path
+
+
+def _variable(match: re.Match, where: str) -> str:
+    value = os.environ.get(match[1], match[2])
+    if value is None:
+        raise ConfigError(
+            where, f"${{{match[1]}}}, which is not set", "an environment variable", f"export {match[1]}=…"
+        )
+    return value

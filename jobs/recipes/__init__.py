@@ -1,0 +1,1 @@
+"""Recipes that come with the project; `relabel run NAME` finds them by name."""

