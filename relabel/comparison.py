@@ -139,10 +139,9 @@ def warnings(found: dict, kinds: dict[str, System]) -> list[str]:
             f"system gets 0 there."
         )
     for test in primary_tests(found):
-        reference = kinds[test["reference"]]
-        if test["difference"]["value"] < 0 and reference.is_baseline and not kinds[test["system"]].is_baseline:
-            which = "the first stage" if reference.kind == "first stage" else "the zero-shot encoder"
-            lines.append(f"Guard: {sentence(test, which)}")
+        trained, reference = not kinds[test["system"]].is_baseline, kinds[test["reference"]]
+        if test["difference"]["value"] < 0 and trained and reference.is_baseline:
+            lines.append(sentence(test, f"the {reference.name}"))
     return lines
 
 
@@ -151,7 +150,7 @@ def findings(found: dict, kinds: dict[str, System]) -> list[str]:
     between = [test for test in primary_tests(found) if not kinds[test["reference"]].is_baseline]
     if not between:
         return ["No re-ranker on adjusted labels was compared with one on the original labels."]
-    return [sentence(test, "the re-ranker on the original labels") for test in between]
+    return [sentence(test, f"re-ranker {test['reference']} on the original labels") for test in between]
 
 
 def primary_tests(found: dict) -> list[dict]:
@@ -169,15 +168,15 @@ def sentence(test: dict, which: str) -> str:
     else:
         relation = f"is {how} than, but not significantly different from,"
     interval = "" if difference["low"] is None else f" [{difference['low']:+.3f}, {difference['high']:+.3f}]"
+    change = f"{difference['value']:+.3f}{interval}".replace("-", "−")
     return (
-        f"{test['system']} {relation} {which} ({test['reference']}): {test['measure']} {test['value']:.3f} against "
-        f"{test['reference_value']:.3f}, difference {difference['value']:+.3f}{interval}, "
-        f"corrected p = {probability(test['p_holm'])}."
+        f"Re-ranker {test['system']} {relation} {which}: {test['measure']} {test['value']:.3f} against "
+        f"{test['reference_value']:.3f}, difference {change}, corrected p {probability(test['p_holm'])}."
     )
 
 
 def probability(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def _tests(values, pairs, measure, resamples, permutations, confidence, seed) -> list[dict]:
@@ -217,7 +216,7 @@ def _descriptions(pool: Pool, gain: Gain, names: list[str]) -> dict[str, str]:
     grade = "grade" if lowest == 0 else f"(grade − {lowest})"
     relevant = f"relevant: grade ≥ {pool.scale.relevant_from}"
     meaning = {
-        "nDCG": f"gain {grade}" if gain == "linear" else f"gain 2^{grade} − 1",
+        "nDCG": f"gain of a document: {grade}" if gain == "linear" else f"gain of a document: 2^{grade} − 1",
         "RR": f"1 / rank of the first relevant document down to {CUTOFF}; {relevant}",
         "AP": f"mean precision at the relevant documents; {relevant}",
         "P": f"share of relevant documents in the top {CUTOFF}; {relevant}",

@@ -68,14 +68,14 @@ def with_interval(interval: dict) -> str:
 
 
 def percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.0f} %"
+    return "–" if share is None else f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
 
 
 def _conclusion(agreement: dict) -> str:
     return {
-        "no": "It should not be trusted to relabel.",
-        "doubtful": "It is not clearly better than what costs nothing: relabelling with it may bring nothing.",
-        "yes": "It is better than chance and than every scorer beside it on these pairs; "
+        "no": "The judge should not be trusted to relabel.",
+        "doubtful": "The judge is not clearly better than what costs nothing: relabelling with it may bring nothing.",
+        "yes": "The judge is better than chance and than every scorer beside it on these pairs; "
         "whether its labels train a better re-ranker, only the ranking on human judgements can tell.",
     }[trust(agreement)]
 

@@ -14,6 +14,14 @@ Tone = Literal["", "good", "bad", "muted"]
 
 
 @dataclass(frozen=True)
+class Heading:
+    """A heading inside a section."""
+
+    text: str
+    kind: str = field(default="heading", init=False)
+
+
+@dataclass(frozen=True)
 class Text:
     """A paragraph."""
 
@@ -129,6 +137,7 @@ class Lines:
     bottom: str
     top: str
     marks: bool = False
+    square: bool = False
     kind: str = field(default="lines", init=False)
 
 
@@ -164,7 +173,7 @@ class Folded:
     kind: str = field(default="folded", init=False)
 
 
-Block = Text | Bullets | Notice | Table | Bars | Dots | Lines | Columns | Example | Folded
+Block = Heading | Text | Bullets | Notice | Table | Bars | Dots | Lines | Columns | Example | Folded
 
 
 @dataclass(frozen=True)

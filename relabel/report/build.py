@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -38,4 +39,5 @@ def build_report(run: Folder) -> str:
         lstrip_blocks=True,
     )  # fmt: skip
     page = environment.get_template("page.html.j2")
-    return page.render(name=facts.name, sections=[module.section(facts) for module in SECTIONS])
+    sections = [module.section(facts) for module in SECTIONS]
+    return page.render(name=facts.name, sections=sections, numbers=count(1).__next__)

@@ -21,7 +21,8 @@ def section(run: Run) -> Section:
     for name, manifest in run.judgements.items():
         bars.append(bar(f"judged by {manifest.about.get('engine') or name}", manifest.rows))
     for labels in run.changed:
-        bars.append(bar(f"changed by {labels.rule}", labels.change["changed"], "second"))
+        if labels.change["changed"]:
+            bars.append(bar(f"changed by {labels.rule}", labels.change["changed"], "second"))
         bars.append(bar(f"trainable after {labels.rule}", _trainable(labels.change)))
     blocks: list[Block] = [Bars("Pairs at each step, as a share of the pairs read", bars)]
     rows = [

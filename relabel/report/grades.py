@@ -22,7 +22,7 @@ def section(run: Run) -> Section:
         Bars("Original labels, on their own scale", _bars(by_label)),
         Bars("The judge's most probable grades, on the prompt's scale", _bars(judged, "second")),
     ]
-    for labels in run.changed:
+    for labels in (labels for labels in run.changed if labels.change["changed"]):
         table = labels.change["transitions"]
         after = dict(zip(table["after"], map(sum, zip(*table["rows"], strict=True)), strict=True))
         blocks.append(Bars(f"Labels after the rule {labels.rule}, as relevance degree", _bars(after)))

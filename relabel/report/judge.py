@@ -111,6 +111,7 @@ def _reliability(found: dict) -> Lines:
         bottom="",
         top="1 relevant for people",
         marks=True,
+        square=True,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from relabel.comparison import primary_tests, probability
+from relabel.metrics import JUDGED_ONLY
 from relabel.report.blocks import Block, Cell, Dot, Dots, Folded, Section, Table, Text, not_run
 from relabel.report.run_files import Run
 from relabel.report.words import count, interval, plural, share, signed, value
@@ -14,7 +15,14 @@ def section(run: Run) -> Section:
     if not run.metrics:
         return not_run("ranking", TITLE, "evaluate")
     found = run.metrics
-    blocks: list[Block] = [Text(_pool(found)), _dots(found), _values(found), _tests(found)]
+    blocks: list[Block] = [Text(_pool(found)), _dots(found)]
+    everything = [measure for measure in found["measures"] if not measure.endswith(JUDGED_ONLY)]
+    blocks.append(_values(found, everything, "Means over queries with intervals; the highest of a column is marked"))
+    blocks.append(_tests(found))
+    judged = [measure for measure in found["measures"] if measure.endswith(JUDGED_ONLY)]
+    if judged:
+        table = _values(found, judged, "Means with unjudged documents left out of the rankings")
+        blocks.append(Folded("Measured on judged documents alone", [table]))
     others = [test for test in found["tests"] if test["measure"] != found["primary"]]
     if others:
         blocks.append(Folded("Tests of the other measures", [_test_table("Other measures", others, True)]))
@@ -54,21 +62,18 @@ def _dots(found: dict) -> Dots:
     return Dots(f"{found['primary']} of each system", dots, value(start, 2), value(end, 2))
 
 
-def _values(found: dict) -> Table:
-    measures = list(found["measures"])
-    best = {
-        measure: max(found["values"][system["name"]][measure]["value"] for system in found["systems"])
-        for measure in measures
-    }
+def _values(found: dict, measures: list[str], caption: str) -> Table:
+    names = [system["name"] for system in found["systems"]]
+    best = {measure: max(found["values"][name][measure]["value"] for name in names) for measure in measures}
     rows = []
-    for system in found["systems"]:
-        columns = found["values"][system["name"]]
+    for name in names:
+        columns = found["values"][name]
         cells = [
             Cell(interval(columns[measure]), "good" if columns[measure]["value"] == best[measure] else "")
             for measure in measures
         ]
-        rows.append([system["name"], *cells])
-    return Table("Means over queries with intervals; the highest of a column is marked", ["system", *measures], rows)
+        rows.append([name, *cells])
+    return Table(caption, ["system", *measures], rows)
 
 
 def _tests(found: dict) -> Table | Text:
@@ -87,10 +92,14 @@ def _test_table(caption: str, tests: list[dict], with_measure: bool = False) -> 
             Cell(interval(difference, sign=True), tone),
             signed(test["standardised_difference"], 2),
             f"{test['better']} / {test['equal']} / {test['worse']}",
-            probability(test["p"]),
-            Cell(probability(test["p_holm"]), tone),
+            _p(test["p"]),
+            Cell(_p(test["p_holm"]), tone),
             Cell("significant" if test["significant"] else "not significant", tone),
         ]
         rows.append([*([test["measure"]] if with_measure else []), f"{test['system']} − {test['reference']}", *cells])
     columns = ["difference", "effect d", "queries better / equal / worse", "p", "p corrected", "verdict"]
     return Table(caption, [*(["measure"] if with_measure else []), "systems", *columns], rows, 2 if with_measure else 1)
+
+
+def _p(p: float) -> str:
+    return probability(p).removeprefix("= ")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from relabel.storage import Folder
@@ -53,7 +54,7 @@ class Run:
 
 def read_run(run: Folder) -> Run:
     """Read the facts of a run folder, whatever is there."""
-    parts = _folders(run)
+    parts, record = _folders(run), _json(run, "run.json") or {}
     tables = {name: _manifest(run / name) for name in ("pairs", "human", "test")}
     judgements = {name: _manifest(run / "judgements" / name) for name in parts["judgements"]}
     labels = [
@@ -63,13 +64,13 @@ def read_run(run: Folder) -> Run:
     rerankers = {name: _json(run / "rerankers" / name, "training.json") for name in parts["rerankers"]}
     quarantined = {name: _quarantine(run / name) for name, manifest in tables.items() if manifest}
     return Run(
-        name=run.uri.rsplit("/", 1)[-1],
-        record=_json(run, "run.json") or {},
+        name=record.get("name") or run.uri.rsplit("/", 1)[-1],
+        record=record,
         quarantined={name: reasons for name, reasons in quarantined.items() if reasons},
         judge_training=_json(run / "judge", "training.json"),
         judgements={name: manifest for name, manifest in judgements.items() if manifest},
         labels=sorted((entry for entry in labels if entry.manifest or entry.change), key=_keep_first),
-        rerankers={name: training for name, training in rerankers.items() if training},
+        rerankers=dict(sorted(filter(itemgetter(1), rerankers.items()), key=_original_first)),
         agreement=_json(run / "evidence", "agreement.json"),
         metrics=_json(run / "evidence", "metrics.json"),
         **tables,
@@ -83,6 +84,11 @@ def _folders(run: Folder) -> dict[str, list[str]]:
         inside = (name.split("/") for name in (run / part).names(suffix=".json", recursive=True))
         names += sorted({path[0] for path in inside if len(path) == 2})
     return found
+
+
+def _original_first(entry: tuple[str, dict]) -> tuple[bool, str]:
+    rule = (entry[1].get("labels") or {}).get("rule")
+    return (rule.get("rule") if isinstance(rule, dict) else rule) != "keep", entry[0]
 
 
 def _keep_first(labels: Labels) -> tuple[bool, str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from relabel.report.blocks import Block, Bullets, Notice, Section, Text
+from relabel.report.blocks import Block, Bullets, Heading, Notice, Section, Text
 from relabel.report.run_files import Run
 from relabel.report.words import plural, share
 
 
 def section(run: Run) -> Section:
-    blocks: list[Block] = [Text(" ".join(_done(run)))]
-    blocks += _trust(run)
+    blocks: list[Block] = [Text(" ".join(_done(run))), Heading("The judge"), *_trust(run), Heading("The rankings")]
     if run.metrics:
         blocks += [Bullets(run.metrics.get("findings") or ["Systems were measured, none was compared."])]
         blocks += [Notice(line, "warn") for line in run.metrics.get("warnings") or []]
@@ -31,7 +30,7 @@ def _done(run: Run) -> list[str]:
         sentences.append(
             f"{plural(manifest.rows, 'pair')} were judged by {judge} with the prompt {about.get('prompt')}."
         )
-    for labels in run.changed:
+    for labels in (labels for labels in run.changed if labels.rule != "keep"):
         sentences.append(f"The rule {labels.rule} changed {share(labels.change.get('share_changed'))} of the labels.")
     if run.rerankers:
         names = ", ".join(run.rerankers)
@@ -48,4 +47,4 @@ def _trust(run: Run) -> list[Block]:
         return [Notice("The judge was not compared with people: nothing is known about its labels.", "warn")]
     tone = "good" if run.agreement.get("trust") == "yes" else "warn"
     *facts, conclusion = run.agreement["verdict"]
-    return [Bullets(facts), Notice(f"The judge: {conclusion[0].lower()}{conclusion[1:]}", tone)]
+    return [Bullets(facts), Notice(conclusion, tone)]

@@ -19,7 +19,7 @@ def share(part: float | None) -> str:
     """A share in [0, 1] as percent; small ones keep a digit."""
     if part is None:
         return "–"
-    return f"{100 * part:.1f} %" if 0 < part < 0.1 else f"{100 * part:.0f} %"
+    return f"{100 * part:.1f}\N{NO-BREAK SPACE}%" if 0 < part < 0.1 else f"{100 * part:.0f}\N{NO-BREAK SPACE}%"
 
 
 def duration(seconds: float | None) -> str:

@@ -144,7 +144,7 @@ def test_a_judge_without_skill_is_called_that():
     assert first.startswith("On 800 held-out pairs of 40 queries the judge's AUC(≥2) is 0.")
     assert "not distinguishable from chance and worse than the zero-shot encoder (0.9" in first
     assert "worse than the zero-shot encoder" in inside
-    assert last == "It should not be trusted to relabel."
+    assert last == "The judge should not be trusted to relabel."
 
 
 def test_a_good_judge_is_called_better():
@@ -171,7 +171,7 @@ def test_a_judge_that_always_says_the_same_is_exposed():
     human = np.array([0, 1, 2, 3] * 10)
     grades = np.ones(40, int)
     found = agreement(human, grades, one_hot(grades, FOUR), [f"q{i // 4}" for i in range(40)], FOUR, FOUR, None, 50)
-    assert "It answers 1 for 100 % of the pairs: it hardly tells documents apart." in found["verdict"]
+    assert "It answers 1 for 100\N{NO-BREAK SPACE}% of the pairs: it hardly tells documents apart." in found["verdict"]
     assert "10 queries are few: the intervals are wide." in found["verdict"]
     assert found["trust"] == "no"
 
