@@ -1,0 +1,257 @@
+"""Train a judge on human grades: a causal LM, cross-entropy on the grade token after the prompt.
+
+    pairs with human labels → merged/ (what vLLM loads), adapter/ (LoRA only), training.json, queries_seen.parquet
+
+    relabel train-judge --pairs PAIRS --model smollm2-135m-instruct --prompt terse-0-3 --out DIR
+
+The prompts are those of judging: the same `PromptEncoder`, the same token budget. The softmax runs over the whole
+vocabulary, so training also moves mass onto the grades.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from relabel.errors import InputError
+from relabel.models import local_model
+from relabel.prompts import PROMPTS
+from relabel.storage import Folder
+from relabel.tables import read_manifest
+from train.config import TrainingConfig
+from train.launch import launch
+from train.loop import Ranks, on_device
+from train.ranking import auc
+from train.record import finished, write_record
+from train.supervision import EXAMPLES, graded_examples, query_texts, split_queries, write_examples
+
+#: Pairs held out for choosing the best step, at most.
+VALIDATION_PAIRS = 600
+
+
+class JudgeTrainingConfig(TrainingConfig):
+    """Fields of `relabel train-judge` beside the shared ones.
+
+    Attributes:
+        pairs: a pairs table with human labels.
+        model: the causal LM to start from: package model, local folder or S3 folder.
+        prompt: one of `relabel.prompts.PROMPTS`; judge later with the same.
+        method: `full` trains all weights (learns a grade in minutes with a small model), `lora` an adapter of low rank
+            (what fits a large model on a GPU).
+        rank: of the adapter.
+        alpha: scale of the adapter.
+        targets: names of the linear layers that get an adapter; default: all of them.
+        max_document_tokens, max_query_tokens: budgets of title and text, and of the query; judge later with the same.
+        balance: draw about equally many pairs of each grade.
+        pairs_per_epoch: pairs an epoch, at most.
+        batch: pairs of one step.
+    """
+
+    pairs: str
+    model: str = "smollm2-135m-instruct"
+    prompt: str = "terse-0-3"
+    method: Literal["full", "lora"] = "full"
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32.0, gt=0)
+    targets: tuple[str, ...] | None = None
+    max_document_tokens: int = Field(256, ge=8)
+    max_query_tokens: int = Field(96, ge=4)
+    balance: bool = True
+    pairs_per_epoch: int | None = Field(None, ge=1)
+    learning_rate: float = Field(1e-4, gt=0)
+
+
+@dataclass
+class JudgeTask:
+    """The judge as the loop sees it (`train.loop.Task`); `validation` is the address of the held-out rows' folder."""
+
+    config: JudgeTrainingConfig
+    validation: Folder
+    selection: str = "AUC"
+    unit: str = "pairs"
+
+    @cached_property
+    def source(self) -> Path:
+        return local_model(self.config.model)
+
+    @cached_property
+    def encoder(self):
+        from transformers import AutoTokenizer
+
+        from relabel.prompts.encoding import PromptEncoder
+
+        tokenizer = AutoTokenizer.from_pretrained(self.source, trust_remote_code=False)
+        return PromptEncoder(
+            PROMPTS[self.config.prompt], tokenizer, self.config.max_document_tokens, self.config.max_query_tokens
+        )
+
+    def build_model(self):
+        import torch
+
+        from train.grade_model import GradeModel, load_causal_lm
+
+        lm = load_causal_lm(self.source)
+        GradeModel(lm).check()
+        if self.config.method == "full":
+            return GradeModel(lm)
+        from peft import LoraConfig, get_peft_model
+
+        torch.manual_seed(self.config.seed)
+        self._adapted = get_peft_model(
+            lm,
+            LoraConfig(
+                r=self.config.rank,
+                lora_alpha=self.config.alpha,
+                lora_dropout=0.0,
+                target_modules=list(self.config.targets) if self.config.targets else "all-linear",
+                task_type="CAUSAL_LM",
+            ),
+        )
+        return GradeModel(self._adapted.get_base_model())
+
+    def parameter_groups(self, model) -> list[dict[str, Any]]:
+        """Trained parameters; no weight decay on biases and normalisation."""
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [one for one in trained if one.ndim > 1], "weight_decay": self.config.weight_decay},
+            {"params": [one for one in trained if one.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return [{**group, "lr": self.config.learning_rate} for group in groups if group["params"]]
+
+    def pairs(self, rows: pa.Table) -> int:
+        return rows.num_rows
+
+    def collate(self, rows: pa.Table) -> dict[str, Any]:
+        """Right-padded prompts, their last positions, and the token of each pair's grade."""
+        import torch
+
+        from train.grade_model import padded
+
+        prompts = self.encoder.encode(*(rows[name].to_pylist() for name in ("query", "title", "text")))
+        fill = self.encoder.tokenizer.eos_token_id or 0
+        ids, last = padded([prompt.token_ids for prompt in prompts], fill)
+        answers = torch.tensor(self.encoder.label_token_ids)[torch.tensor(rows["grade"].to_pylist())]
+        return {"inputs": {"input_ids": ids, "last": last}, "answers": answers}
+
+    def loss(self, model, batch: dict[str, Any]):
+        """Cross-entropy of the grade token over the whole vocabulary, in float32."""
+        import torch
+
+        return torch.nn.functional.cross_entropy(model(**batch["inputs"]).float(), batch["answers"])
+
+    def validate(self, model, ranks: Ranks) -> dict[str, float]:
+        """AUC of the expected grade for relevance, accuracy of the most probable grade, cross-entropy, off-grade mass."""
+        rows = self.validation.read_table("validation.parquet")
+        if not rows.num_rows:
+            return {}
+        logprobs = self._logprobs(model, ranks, rows)
+        probabilities = np.exp(logprobs)
+        on_grades = probabilities.sum(1)
+        grades = np.asarray(rows["grade"])
+        scale = PROMPTS[self.config.prompt].scale
+        expected = probabilities @ np.array(scale.grades) / on_grades
+        relevant = np.array(scale.grades)[grades] >= scale.relevant_from
+        return {
+            "AUC": auc(expected, relevant),
+            "accuracy": float((logprobs.argmax(1) == grades).mean()),
+            "cross-entropy": float(-logprobs[np.arange(len(grades)), grades].mean()),
+            "off-grade mass": float(1 - on_grades.mean()),
+        }
+
+    def _logprobs(self, model, ranks: Ranks, rows: pa.Table) -> np.ndarray:
+        """Log-probabilities of the grades [rows, grades]; every rank calls the model equally often."""
+        import torch
+
+        size = self.config.rows_at_once
+        order = np.argsort([-len(text) for text in rows["text"].to_pylist()], kind="stable")
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        rounds = -(-len(batches) // ranks.count)
+        labels = torch.tensor(self.encoder.label_token_ids, device=ranks.device)
+        found: list[tuple[int, list[float]]] = []
+        for number in range(ranks.rank, rounds * ranks.count, ranks.count):
+            chosen = batches[min(number, len(batches) - 1)]
+            inputs = on_device(self.collate(rows.take(pa.array(chosen)))["inputs"], ranks.device)
+            logprobs = model(**inputs).float().log_softmax(-1)[:, labels].cpu().tolist()
+            if number < len(batches):
+                found += zip(chosen.tolist(), logprobs, strict=True)
+        values = np.empty((len(order), len(labels)))
+        for row, logprobs in ranks.gathered(found):
+            values[row] = logprobs
+        return values
+
+    def export(self, model, folder: Path) -> None:
+        """The merged model in bfloat16 with its tokenizer, and the adapter where there is one."""
+        import torch
+
+        lm = model.lm
+        if self.config.method == "lora":
+            self._adapted.save_pretrained(folder / "adapter")
+            lm = self._adapted.merge_and_unload()
+        lm.to(torch.bfloat16).save_pretrained(folder / "merged")
+        self.encoder.tokenizer.save_pretrained(folder / "merged")
+
+
+def train_judge(config: JudgeTrainingConfig, out: Folder, log: Callable[[str], None] = print) -> dict[str, Any]:
+    """Train a judge into `out` and return the content of its `training.json`.
+
+    Args:
+        config: what to train on what.
+        out: gets `merged/`, `adapter/` (LoRA), `training.json`, `queries_seen.parquet`. The same call on a finished
+            folder returns at once, on a killed one it goes on.
+
+    Raises:
+        ConfigError: for a folder that holds another training, a prompt whose grades do not fit, or too few pairs.
+        InputError: for pairs or a model that cannot be used.
+    """
+    if config.prompt not in PROMPTS:
+        raise InputError("prompt", repr(config.prompt), f"one of {', '.join(PROMPTS)}")
+    prompt = PROMPTS[config.prompt]
+    pairs = Folder(config.pairs)
+    manifest = read_manifest(pairs, "pairs")
+    if record := finished(out, config, {"pairs": manifest.rows, "about": manifest.about}, log):
+        return record
+    supervision = out / "supervision"
+    task = JudgeTask(config, supervision)
+    task.encoder  # a tokenizer that splits a grade is refused before anything starts
+    log(f"judge from {config.model}, {config.method}, prompt {config.prompt}, peak learning rate {config.learning_rate:g}")
+    queries = set(query_texts(pairs, "pairs").values())
+    split = split_queries(queries, config.validation_fraction, config.validation_queries, config.seed, set())
+    held = [row for row in graded_examples(pairs, prompt) if row["fingerprint"] in split.validation]
+    held = _spread(held, VALIDATION_PAIRS)
+    supervision.write_table("validation.parquet", pa.Table.from_pylist(held, schema=EXAMPLES))
+    log(f"queries: {len(split.train):,} for training, {len(split.validation):,} held out ({len(held):,} pairs)")
+    written = write_examples(
+        pairs,
+        supervision,
+        prompt,
+        split.train,
+        balance=config.balance,
+        limit=config.pairs_per_epoch,
+        epochs=config.epochs,
+        batch=config.batch,
+        ranks=config.workers,
+        seed=config.seed,
+    )
+    log("supervision: " + ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in sorted(written.counts.items())))
+    outcome = launch(JudgeTask(config, supervision), config, written.epochs, supervision, out, log)
+    extra = {
+        "prompt": config.prompt,
+        "prompt_id": prompt.prompt_id,
+        "max_document_tokens": config.max_document_tokens,
+        "pairs": manifest.about,
+    }
+    return write_record(out, "judge", config, config.model, outcome, written.counts, split.seen, extra)
+
+
+def _spread(rows: list[dict], most: int) -> list[dict]:
+    """At most `most` rows, evenly over the list."""
+    if len(rows) <= most:
+        return rows
+    return [rows[int(place)] for place in np.linspace(0, len(rows) - 1, most)]
