@@ -57,12 +57,30 @@ AnyRule = Annotated[Rule, BeforeValidator(_rule_from), PlainSerializer(lambda ru
 
 
 class AdjustConfig(Config):
-    """What `relabel adjust` needs; `parameters` are the chosen rule's (`--set alpha=0.3`)."""
+    """What `relabel adjust` needs.
+
+    The chosen rule's parameters may stand beside the other keys (`--rule blend --set alpha=0.3`, as in a recipe's list
+    of rules) or under `parameters`.
+    """
 
     pairs: str = Field(description="URI of the pairs table that was judged")
     judgements: str = Field(description="URI of the judgements table")
     rule: str = Field("replace", description=f"one of {', '.join(RULES)}")
     parameters: dict[str, Any] = Field(default_factory=dict, description="the rule's parameters, name to value")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parameters_beside_keys(cls, values: dict[str, Any]) -> dict[str, Any]:
+        beside = {key: value for key, value in values.items() if key not in cls.model_fields}
+        rule = RULES.get(values.get("rule", cls.model_fields["rule"].default), Rule)
+        for key in beside:
+            if key not in rule.model_fields:
+                names = sorted({*cls.model_fields, *rule.model_fields})
+                near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+                wanted = f"one of {', '.join(names)}"
+                raise ConfigError("adjust", f"the unknown key {key!r}", wanted, f"write {near[0]!r}" if near else "")
+        rest = {key: value for key, value in values.items() if key not in beside}
+        return rest | ({"parameters": {**values.get("parameters", {}), **beside}} if beside else {})
 
     @model_validator(mode="after")
     def _rule_is_known(self) -> Self:

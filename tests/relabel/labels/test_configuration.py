@@ -26,12 +26,21 @@ def test_a_recipe_lists_rules_with_their_parameters():
     assert Recipe.load(resolved, "run.json") == recipe
 
 
-def test_the_command_line_gives_parameters_as_text():
-    """`--rule blend --set alpha=0.5` arrives as text and becomes a number."""
-    config = AdjustConfig.load(
-        {"pairs": "a", "judgements": "b", "rule": "blend", "parameters": {"alpha": "0.5"}}, "relabel adjust"
-    )
-    assert config.load_rule() == Blend(alpha=0.5)
+@pytest.mark.parametrize("given", [{"alpha": "0.3"}, {"parameters": {"alpha": 0.3}}])
+def test_parameters_stand_beside_the_rule_or_below_it(given):
+    """`--set alpha=0.3` and `--set parameters.alpha=0.3` mean the same; text becomes a number."""
+    config = AdjustConfig.load({"pairs": "a", "judgements": "b", "rule": "blend", **given}, "relabel adjust")
+    assert config.load_rule() == Blend(alpha=0.3)
+    assert AdjustConfig.load(config.model_dump(), "run.json") == config
+
+
+def test_a_key_of_neither_the_stage_nor_the_rule_is_refused():
+    """The message names the keys of both, and the nearest."""
+    for key, near in (("alhpa", "alpha"), ("judgments", "judgements")):
+        with pytest.raises(
+            ConfigError, match=f"unknown key '{key}'; wanted one of alpha, judgements,.* write '{near}'"
+        ):
+            AdjustConfig.load({"pairs": "a", "judgements": "b", "rule": "blend", key: 1}, "relabel adjust")
 
 
 @pytest.mark.parametrize(

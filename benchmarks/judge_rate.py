@@ -1,0 +1,187 @@
+"""How much of vLLM's speed does the pipeline keep? The judge stage against one bare `vllm.LLM.generate` call.
+
+Both sides answer the same prompts (questions of the demo with random documents of its collection, cut to a token
+budget) with the same engine options, environment and dtype, each in a fresh Ray actor; they take turns, and the order
+flips every time, because machines are noisy.
+
+What is timed: for the pipeline, from the moment the judge actor takes its first shard (`started` of that shard's
+marker) to the moment the last marker is on disk; tokenizing, grades, checks and commits are in it, reading the first
+shard and everything before it is start-up. For the bare engine, one `generate` call over all prompts, already
+tokenized, different and in the pipeline's order. The ratio is bare seconds / pipeline seconds, the median over
+repetitions (wanted: ≥ 0.9).
+
+Run: `python -m benchmarks.judge_rate --pairs 512 --repetitions 3`; the last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import ray
+
+from jobs.cluster import connect
+from jobs.judge import judge, resolve
+from relabel.demo import build_collection, load_questions
+from relabel.hardware import facts, has_gpu
+from relabel.judges import JudgeConfig
+from relabel.judges.vllm_engine import engine_options, environment
+from relabel.ledger import finished_shards, marker_name, read_plan
+from relabel.models import local_model
+from relabel.prompts import prompt_named
+from relabel.prompts.encoding import PromptEncoder
+from relabel.records import PAIRS
+from relabel.storage import Folder
+from relabel.tables import TableWriter, read_whole
+
+WANTED = 0.9
+
+
+def main(arguments: list[str] | None = None) -> dict:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=512)
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--shard-rows", type=int, help="rows a shard; default: what the judge chooses")
+    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--prompt", default="graded-0-3")
+    parser.add_argument("--max-document-tokens", type=int, default=256)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    connect()
+    with tempfile.TemporaryDirectory(prefix="relabel-judge-rate-") as scratch:
+        result = measure(options, Path(scratch))
+    print(json.dumps(result))
+    return result
+
+
+def measure(options: argparse.Namespace, scratch: Path) -> dict:
+    pairs = Folder(scratch / "pairs")
+    write_demo_pairs(pairs, options.pairs, options.seed)
+    config = JudgeConfig(
+        pairs=pairs.uri,
+        engine="vllm",
+        model=options.model,
+        prompt=options.prompt,
+        max_document_tokens=options.max_document_tokens,
+        shard_rows=options.shard_rows,
+    )
+    prompts, longest, label_ids = prompts_of(config)
+    tokens = sum(map(len, prompts))
+    print(f"{options.pairs} pairs, {len(prompts)} different prompts, {tokens:,} tokens", flush=True)
+    runs = []
+    for repetition in range(options.repetitions):
+        sides = {
+            "pipeline": lambda repetition=repetition: pipeline_seconds(config, scratch / f"judgements-{repetition}"),
+            "bare": lambda: bare_seconds(config, prompts, longest, label_ids),
+        }
+        order = list(sides) if repetition % 2 == 0 else list(reversed(sides))
+        seconds = {name: sides[name]() for name in order}
+        runs.append(seconds | {"first": order[0], "ratio": seconds["bare"] / seconds["pipeline"]})
+        print(json.dumps({key: round(v, 3) if isinstance(v, float) else v for key, v in runs[-1].items()}), flush=True)
+    ratio = statistics.median(run["ratio"] for run in runs)
+    return {
+        "benchmark": "judge_rate",
+        "ratio": round(ratio, 3),
+        "holds": ratio >= WANTED,
+        "ratios": [round(run["ratio"], 3) for run in runs],
+        "pipeline_seconds": [round(run["pipeline"], 2) for run in runs],
+        "bare_seconds": [round(run["bare"], 2) for run in runs],
+        "pipeline_tokens_per_second": round(tokens / statistics.median(run["pipeline"] for run in runs)),
+        "bare_tokens_per_second": round(tokens / statistics.median(run["bare"] for run in runs)),
+        "pairs": options.pairs,
+        "prompts": len(prompts),
+        "tokens": tokens,
+        "model": options.model,
+        "prompt": options.prompt,
+        "dtype": resolve(config, has_gpu())[0],
+        "load_average": os.getloadavg()[0],
+        "machine": facts(),
+    }
+
+
+def write_demo_pairs(folder: Folder, count: int, seed: int) -> None:
+    """Pairs of the demo's questions, in turn, with different random documents of its collection."""
+    rng = np.random.default_rng(seed)
+    questions, documents = load_questions(), build_collection()
+    a_query = -(-count // len(questions))
+    chosen = [(question, documents[index]) for question in questions for index in rng.choice(len(documents), a_query)]
+    chosen = list(
+        {(question.query_id, document.doc_id): (question, document) for question, document in chosen}.values()
+    )
+    rows = [
+        {
+            "query_id": question.query_id,
+            "doc_id": document.doc_id,
+            "query": question.text,
+            "title": document.title,
+            "text": document.text,
+            "label_source": "unlabelled",
+        }
+        for question, document in chosen[:count]
+    ]
+    writer = TableWriter(folder, "pairs")
+    writer.write(pa.Table.from_pylist([dict.fromkeys(PAIRS.names) | row for row in rows], PAIRS))
+    writer.finish({"source": "demo", "seed": seed})
+
+
+def prompts_of(config: JudgeConfig) -> tuple[list[list[int]], int, list[int]]:
+    """The different prompts of all pairs in the order that the pipeline asks them, the longest length, grade tokens."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(local_model(config.model), trust_remote_code=False)
+    prompt = prompt_named(config.prompt)
+    encoder = PromptEncoder(prompt, tokenizer, config.max_document_tokens, config.max_query_tokens)
+    pairs = read_whole(Folder(config.pairs), "pairs")
+    encoded = encoder.encode(*(pairs[name].to_pylist() for name in ("query", "title", "text")))
+    unique = sorted({tuple(prompt.token_ids) for prompt in encoded})
+    return [list(prompt) for prompt in unique], encoder.max_prompt_tokens, encoder.label_token_ids
+
+
+def pipeline_seconds(config: JudgeConfig, out: Path) -> float:
+    """From the first shard's start in the judge to the last marker on disk."""
+    judge(config, Folder(out), log=lambda line: None)
+    markers = finished_shards(Folder(out), plan := read_plan(Folder(out)))
+    last = max((out / marker_name(shard.index)).stat().st_mtime for shard in plan.shards)
+    return last - min(marker.started for marker in markers.values())
+
+
+def bare_seconds(config: JudgeConfig, prompts: list[list[int]], longest: int, label_ids: list[int]) -> float:
+    """One `generate` call over all prompts in an actor of its own with the judge's environment."""
+    gpu = has_gpu()
+    variables = environment(config, gpu) | {"VLLM_LOGGING_LEVEL": "WARNING"}
+    actor = BareEngine.options(num_cpus=config.num_cpus, num_gpus=int(gpu), runtime_env={"env_vars": variables}).remote(
+        config, resolve(config, gpu)[0], longest
+    )
+    seconds = ray.get(actor.generate.remote(prompts, label_ids))
+    ray.kill(actor)
+    return seconds
+
+
+@ray.remote
+class BareEngine:
+    """vLLM and nothing else."""
+
+    def __init__(self, config: JudgeConfig, dtype: str, longest: int):
+        from vllm import LLM
+
+        self._engine = LLM(**engine_options(local_model(config.model), config, dtype, longest, has_gpu()))
+
+    def generate(self, prompts: list[list[int]], label_ids: list[int]) -> float:
+        """Seconds of one call."""
+        from vllm import SamplingParams
+
+        sampling = SamplingParams(max_tokens=1, temperature=0, logprob_token_ids=label_ids, detokenize=False)
+        started = time.time()
+        self._engine.generate([{"prompt_token_ids": prompt} for prompt in prompts], sampling, use_tqdm=False)
+        return time.time() - started
+
+
+if __name__ == "__main__":
+    main()
