@@ -31,7 +31,7 @@ class FirstStageConfig(Config):
             dataset's labels. `none`: no labels.
         positives: hits that count as positive (labels: top-hits).
         unjudged: `keep` candidates without a label, or `drop` them (labels: keep).
-        k1, b: BM25's term saturation and length normalisation.
+        k1, b: BM25's term saturation and length normalisation; the defaults are those customary for MS MARCO passages.
     """
 
     candidates: Literal["corpus", "judged"] = "corpus"
@@ -39,8 +39,8 @@ class FirstStageConfig(Config):
     labels: Literal["known-answer", "top-hits", "keep", "none"] = "keep"
     positives: int = Field(default=1, ge=1)
     unjudged: Literal["keep", "drop"] = "keep"
-    k1: float = Field(default=1.5, ge=0)
-    b: float = Field(default=0.75, ge=0, le=1)
+    k1: float = Field(default=0.9, ge=0)
+    b: float = Field(default=0.4, ge=0, le=1)
 
 
 class Hit(NamedTuple):
