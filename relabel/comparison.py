@@ -66,7 +66,7 @@ def compare(
     judged = ~np.isnan(systems[0][1].values[names[0]])
     values = {system.name: {name: ranked.values[name][judged] for name in names} for system, ranked in systems}
     kinds = {system.name: system for system, _ in systems}
-    pairs = tested_pairs([system for system, _ in systems])
+    pairs = pairs_to_test([system for system, _ in systems])
     tests = []
     for measure in (name for name in names if not name.startswith("Judged@")):
         tests += _tests(values, pairs, measure, resamples, permutations, confidence, seed)
@@ -105,7 +105,7 @@ def compare(
     return found | {"warnings": warnings(found, kinds), "findings": findings(found, kinds)}
 
 
-def tested_pairs(systems: Sequence[System]) -> list[tuple[str, str]]:
+def pairs_to_test(systems: Sequence[System]) -> list[tuple[str, str]]:
     """(system, reference) pairs: against each baseline, and adjusted against original labels."""
     first = [system.name for system in systems if system.kind == "first stage"]
     baselines = [system.name for system in systems if system.is_baseline]

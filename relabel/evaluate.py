@@ -22,7 +22,7 @@ from relabel.comparison import System, compare
 from relabel.config import Config
 from relabel.errors import CircularEvidence, ConfigError, InputError
 from relabel.lineage import QUERIES_SEEN, query_fingerprint, read_queries_seen
-from relabel.measure_judge import refuse_judge_labels
+from relabel.measure_judge import encoder_scores, refuse_judge_labels
 from relabel.metrics import Gain, Pool, Ranked, rank_pool
 from relabel.records import RANKINGS
 from relabel.storage import Folder
@@ -74,9 +74,8 @@ def evaluate(config: EvaluateConfig, out: Folder, log: Callable[[str], None] = p
     pairs = refuse_judge_labels(read_whole(folder, "pairs"), folder.uri)
     lineage = check_lineage(config, pairs)
     pool = pool_of(pairs, scale, config.pool, folder.uri)
-    log(
-        f"evaluate: {len(pool.query_ids)} queries, {int(pool.ranked.sum())} candidates, {int(pool.judged.sum())} judged"
-    )
+    counts = f"{len(pool.query_ids)} queries, {pool.ranked.sum()} candidates, {pool.judged.sum()} judged pairs"
+    log(f"evaluate: {counts}")
     writer = TableWriter(out, "rankings")
     ranked: list[tuple[System, Ranked]] = []
     for system, scores in _scored(config, names, pairs, pool, log):
@@ -125,7 +124,10 @@ def first_stage_scores(pairs: pa.Table, where: str) -> np.ndarray:
     found = ~np.isnan(rank)
     if not found.any():
         raise InputError(
-            where, "no first-stage ranks", "pairs with first_stage_rank", "prepare with a first stage, or leave it out"
+            where,
+            "no first-stage ranks",
+            "pairs with first_stage_rank",
+            "prepare with a first stage, or add --no-first-stage",
         )
     order = score if not np.isnan(score[found]).any() else -rank
     return np.where(found, order, np.min(order[found]) - 1)
@@ -196,13 +198,9 @@ def _scored(config: EvaluateConfig, names: list[str], pairs: pa.Table, pool: Poo
 
 
 def _scores_by(uri: str, pairs: pa.Table, pool: Pool) -> np.ndarray:
-    from relabel.scoring import document_text, score_texts
-
-    rows = pairs.filter(pa.array(pool.ranked))
-    documents = [document_text(*both) for both in zip(rows["title"].to_pylist(), rows["text"].to_pylist(), strict=True)]
-    scores = np.full(pairs.num_rows, np.nan)
     model = f"{uri}/model" if Folder(uri).exists("model") else uri
-    scores[pool.ranked] = score_texts(model, rows["query"].to_pylist(), documents)
+    scores = np.full(pairs.num_rows, np.nan)
+    scores[pool.ranked] = encoder_scores(model, pairs.filter(pa.array(pool.ranked)))
     return scores
 
 

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from relabel.agreement import agreement
 from relabel.errors import CircularEvidence, InputError
+from relabel.first_stage import BM25Ranker, FirstStageConfig
 from relabel.lineage import query_fingerprint, read_queries_seen
 from relabel.storage import Folder
 from relabel.tables import read_manifest, read_whole
@@ -94,6 +95,45 @@ def measure_judge(
     for sentence in found["verdict"]:
         log(f"agreement: {sentence}")
     return found
+
+
+def free_scorers(zero_shot: str | None) -> dict[str, Callable[[pa.Table], np.ndarray]]:
+    """What the judge is compared with: scorers that cost next to nothing.
+
+    Args:
+        zero_shot: an untrained encoder (package model or folder); None leaves it out.
+    """
+    found: dict[str, Callable[[pa.Table], np.ndarray]] = {"BM25": bm25_scores}
+    if zero_shot:
+        found["the zero-shot encoder"] = lambda pairs: encoder_scores(zero_shot, pairs)
+    return found
+
+
+def bm25_scores(pairs: pa.Table) -> np.ndarray:
+    """BM25 of each pair [rows]: the first stage's where every pair has one, else computed over the pairs' documents."""
+    if not pairs["first_stage_score"].null_count:
+        return pairs["first_stage_score"].to_numpy().astype(float)
+    options = FirstStageConfig()
+    documents = dict(zip(pairs["doc_id"].to_pylist(), texts_of(pairs), strict=True))
+    ranker = BM25Ranker(list(documents), documents.values(), options.k1, options.b)
+    place = {doc_id: number for number, doc_id in enumerate(documents)}
+    by_query = {query: ranker.scores(query) for query in pairs["query"].unique().to_pylist()}
+    rows = zip(pairs["query"].to_pylist(), pairs["doc_id"].to_pylist(), strict=True)
+    return np.array([by_query[query][place[doc_id]] for query, doc_id in rows], float)
+
+
+def encoder_scores(model: str, pairs: pa.Table) -> np.ndarray:
+    """Scores [rows] of a model folder in the sentence-transformers layout; a bi-encoder's are cosines."""
+    from relabel.scoring import score_texts
+
+    return np.asarray(score_texts(model, pairs["query"].to_pylist(), texts_of(pairs)), float)
+
+
+def texts_of(pairs: pa.Table) -> list[str]:
+    """Title and text of each row as one string, as re-rankers read it."""
+    from relabel.scoring import document_text
+
+    return [document_text(*both) for both in zip(pairs["title"].to_pylist(), pairs["text"].to_pylist(), strict=True)]
 
 
 def refuse_judge_labels(pairs: pa.Table, where: str) -> pa.Table:

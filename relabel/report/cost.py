@@ -1,4 +1,4 @@
-"""Cost: seconds of each stage, tokens of each judge, and money at the recipe's price."""
+"""Cost: seconds of each stage, tokens of each judge, and money at the recipe's price of an actor hour."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ from relabel.report.run_files import Run
 from relabel.report.words import count, duration, value
 
 TITLE = "Cost"
+#: Where the recipe says how many actors or workers a stage keeps busy, by the first word of the stage's name.
+ACTORS = {"judge": ("judge", "actors"), "train-judge": ("judge_training", "workers"),
+          "train-reranker": ("reranker", "workers")}  # fmt: skip
 
 
 def section(run: Run) -> Section:
     stages = run.record.get("stages") or []
     if not stages and not run.judgements:
         return not_run("cost", TITLE, "a timed stage")
-    price, currency = price_of(run)
+    prices = run.record.get("prices") or {}
+    price, currency = prices.get("actor_hour"), prices.get("currency", "")
     blocks: list[Block] = []
     if stages:
-        seconds = [stage.get("seconds") or 0.0 for stage in stages]
-        rows = [
-            [stage["name"], duration(stage.get("seconds")), *_money(stage.get("seconds") or 0.0, price, currency)]
-            for stage in stages
-        ]
-        rows.append(["in all", duration(sum(seconds)), *_money(sum(seconds), price, currency)])
-        blocks.append(Table("Time of each stage", ["stage", "time", *(["money"] if price else [])], rows))
+        blocks.append(_stages(stages, run.record.get("recipe") or {}, price, currency))
     if run.judgements:
         blocks.append(
             Table(
@@ -31,17 +29,26 @@ def section(run: Run) -> Section:
                 [_judging(name, manifest) for name, manifest in run.judgements.items()],
             )
         )
-    words = (
-        f"Money at {value(price, 2)} {currency} an hour, from the recipe." if price else "The recipe names no price."
-    )
+    words = f"One actor or worker costs {value(price, 2)} {currency} an hour." if price else "No price was given."
     return Section("cost", TITLE, [*blocks, Text(words)])
 
 
-def price_of(run: Run) -> tuple[float | None, str]:
-    """Price of the machine an hour and its currency, from run.json; None where there is none."""
-    prices = run.record.get("prices") or {}
-    price = next((prices[key] for key in ("per_hour", "machine_hour", "hour") if prices.get(key)), None)
-    return price, str(prices.get("currency") or "USD")
+def actors_of(stage: str, recipe: dict) -> int:
+    """Actors or training workers that a stage keeps busy; 1 for the others."""
+    part, field = ACTORS.get(stage.split(" ")[0], ("", ""))
+    return (recipe.get(part) or {}).get(field) or 1
+
+
+def _stages(stages: list[dict], recipe: dict, price: float | None, currency: str) -> Table:
+    actors = [actors_of(stage["name"], recipe) for stage in stages]
+    seconds = [stage["seconds"] for stage in stages]
+    busy = [number * took for number, took in zip(actors, seconds, strict=True)]
+    rows = [
+        [stage["name"], duration(took), str(number), *_money(total, price, currency)]
+        for stage, took, number, total in zip(stages, seconds, actors, busy, strict=True)
+    ]
+    rows.append(["in all", duration(sum(seconds)), "", *_money(sum(busy), price, currency)])
+    return Table("Time of each stage", ["stage", "time", "actors", *(["money"] if price else [])], rows)
 
 
 def _money(seconds: float, price: float | None, currency: str) -> list[str]:

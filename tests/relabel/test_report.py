@@ -138,7 +138,7 @@ def _record() -> dict:
         "versions": {"python": "3.11.7", "ray": "2.60.0"},
         "hardware": {"cpus": 2, "memory_gib": 16},
         "stages": [{"name": "prepare", "seconds": 3.2}, {"name": "judge", "seconds": 95.0}],
-        "prices": {"per_hour": 0.4, "currency": "EUR"},
+        "prices": {"actor_hour": 0.4, "currency": "EUR"},
     }
 
 
