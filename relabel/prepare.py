@@ -48,7 +48,7 @@ def prepare(config: PrepareConfig, out: Folder, log: Callable[[str], None] = pri
     source = Source(config.dataset)
     scale = _scale(config, source)
     log(f"prepare: {config.format} from {source.uri}; grades {list(scale.grades)}, relevant from {scale.relevant_from}")
-    writer = PairsWriter(out, scale)
+    writer = PairsWriter(out, _written_scale(config, scale))
     faults = Faults(writer.quarantine, raises=config.on_bad == "error")
     streamed = config.format == "pairs" and config.first_stage is None
     funnel = (stream_pairs if streamed else join_pairs)(config, source, scale, faults, writer, log)
@@ -72,6 +72,12 @@ def prepare(config: PrepareConfig, out: Folder, log: Callable[[str], None] = pri
 def _scale(config: PrepareConfig, source: Source) -> Scale:
     own = table_scale(source) if config.format == "pairs" else None
     return config.scale.scale() if config.scale else own or READERS[config.format].scale
+
+
+def _written_scale(config: PrepareConfig, scale: Scale) -> Scale:
+    """The scale of the labels that are written: binary where a first stage makes them."""
+    made = config.first_stage is not None and config.first_stage.labels in ("known-answer", "top-hits")
+    return Scale((0, 1), relevant_from=1) if made else scale
 
 
 def _listed(counts: dict[str, int]) -> str:
