@@ -170,6 +170,7 @@ class Folded:
 
     summary: str
     blocks: Sequence[Block]
+    opened: bool = False
     kind: str = field(default="folded", init=False)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from relabel.report.blocks import Bar, Bars, Block, Cell, Folded, Section, Table, Text, not_run
+from relabel.report.blocks import Bar, Bars, Block, Cell, Folded, Heading, Section, Table, Text, not_run
 from relabel.report.run_files import Labels, Run
 from relabel.report.words import count, plural, share
 
 TITLE = "What each rule changed"
+#: Queries that are named.
+SHOWN = 10
 
 
 def section(run: Run) -> Section:
@@ -19,11 +21,12 @@ def _rule(labels: Labels) -> list[Block]:
     change = labels.change
     actions = ", ".join(f"{action} {count(rows)}" for action, rows in change["actions"].items())
     blocks: list[Block] = [
+        Heading(labels.rule),
         Text(
-            f"{labels.rule}: {plural(change['changed'], 'label')} of {count(change['rows'])} changed "
+            f"{plural(change['changed'], 'label')} of {count(change['rows'])} changed "
             f"({share(change['share_changed'])}); {count(change['became_relevant'])} became relevant, "
             f"{count(change['ceased_to_be_relevant'])} ceased to be. Actions: {actions}."
-        )
+        ),
     ]
     if not change["changed"]:
         return blocks
@@ -36,9 +39,9 @@ def _rule(labels: Labels) -> list[Block]:
     ]
     return [
         *blocks,
-        _matrix(labels.rule, change["transitions"]),
+        _matrix(change["transitions"]),
         Table(
-            f"{labels.rule}: share changed by original label",
+            "Share changed by original label",
             ["original label", "rows", "changed", "share", "became relevant", "ceased", "weight 0"],
             [_by_label(entry) for entry in change["by_original_label"] if entry["rows"]],
         ),
@@ -51,7 +54,7 @@ def _rule(labels: Labels) -> list[Block]:
                     ["query", "rows", "changed", "share"],
                     [
                         [entry["query"], count(entry["rows"]), count(entry["changed"]), share(entry["share_changed"])]
-                        for entry in queries["most_changed"]
+                        for entry in queries["most_changed"][:SHOWN]
                     ],
                 ),
             ],
@@ -59,7 +62,7 @@ def _rule(labels: Labels) -> list[Block]:
     ]
 
 
-def _matrix(rule: str, transitions: dict) -> Table:
+def _matrix(transitions: dict) -> Table:
     after = [
         name
         for place, name in enumerate(transitions["after"])
@@ -72,7 +75,7 @@ def _matrix(rule: str, transitions: dict) -> Table:
         if total:
             rows.append([before, *(Cell(count(line[place]), heat=line[place] / total) for place in places)])
     return Table(
-        f"{rule}: rows by relevance degree before (down) and after (across); shade is the share of the line",
+        "Rows by relevance degree before (down) and after (across); shade is the share of the line",
         ["before \\ after", *after],
         rows,
     )

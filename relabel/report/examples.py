@@ -8,7 +8,7 @@ from relabel.report.words import share, value
 
 TITLE = "The surest changes"
 #: Examples of a kind that are shown, and characters of a document.
-SHOWN, CLIP = 4, 320
+SHOWN, CLIP = 3, 320
 
 
 def section(run: Run) -> Section:
@@ -23,7 +23,7 @@ def _rule(labels: Labels) -> list[Block]:
     for kind, entries in labels.change["examples"].items():
         if entries:
             shown = [_example(entry) for entry in entries[:SHOWN]]
-            blocks.append(Folded(f"{labels.rule}: {kind}, the {len(shown)} surest", shown))
+            blocks.append(Folded(f"{labels.rule}: {kind}, the {len(shown)} surest", shown, opened=not blocks))
     return blocks
 
 
