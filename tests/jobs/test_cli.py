@@ -1,0 +1,70 @@
+"""The command line: an option for each field, errors with their exit codes, no traceback for a bad input."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.cli import COMMANDS, STAGES, main
+from relabel.errors import ConfigError, InputError
+
+
+@pytest.mark.parametrize("name", sorted(STAGES))
+def test_each_stage_has_an_option_for_each_scalar_field(name, capsys):
+    """No scalar field of a stage's configuration is without its option, and each option says what it means."""
+    config, _ = STAGES[name].load()
+    with pytest.raises(SystemExit) as stopped:
+        main([name, "--help"])
+    text = capsys.readouterr().out
+    assert stopped.value.code == 0
+    nested = {"first_stage", "query_folds", "scale", "parameters", "targets", "rules"}
+    missing = [
+        field for field in config.model_fields if field not in nested and f"--{field.replace('_', '-')}" not in text
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_each_command_has_a_help_page(name, capsys):
+    """`relabel COMMAND --help` works for all of them."""
+    with pytest.raises(SystemExit) as stopped:
+        main([name, "--help"])
+    assert stopped.value.code == 0
+    assert name in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["judge", "--pairs", "nowhere", "--engine", "gpt", "--out", "o"], ConfigError, "engine: found 'gpt'"),
+        (["judge", "--pairs", "p", "--prompt", "gradd-0-3", "--out", "o"], ConfigError, "write 'graded-0-3'"),
+        (["adjust", "--pairs", "p", "--judgements", "j", "--rule", "repalce", "--out", "o"], ConfigError, "'replace'"),
+        (["status", "nowhere"], InputError, "neither run.json nor plan.json"),
+        (["prepare", "--dataset", "nowhere", "--format", "beir", "--out", "o"], InputError, "nowhere"),
+        (["prepare", "--dataset", "ftp://x/y", "--format", "beir", "--out", "o"], InputError, "s3://bucket/prefix"),
+        (["prepare", "--format", "beir", "--out", "o"], ConfigError, "dataset: found nothing"),
+    ],
+)
+def test_a_bad_option_exits_with_its_code(arguments, code, message, capsys, tmp_path, monkeypatch):
+    """The message is printed alone, and the exit code tells what kind of error it was."""
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == code.exit_code
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert "Traceback" not in printed.err
+
+
+def test_doctor_finds_what_this_machine_has(capsys):
+    """The doctor names versions and hardware, never a secret."""
+    assert main(["doctor"]) in (0, 2)
+    text = capsys.readouterr().out
+    assert "Python 3." in text
+    assert "ray 2." in text
+
+
+def test_doctor_never_prints_a_secret(capsys, monkeypatch):
+    """Credentials are reported as set or not set."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "do-not-show-me")
+    main(["doctor"])
+    text = capsys.readouterr().out
+    assert "AWS_SECRET_ACCESS_KEY" in text
+    assert "do-not-show-me" not in text
