@@ -15,7 +15,8 @@ LOCAL_OBJECT_STORE = 1 << 30
 def connect(log: Callable[[str], None] = print) -> None:
     """Join the cluster named by RAY_ADDRESS (set inside `ray job submit`), else start Ray on this machine.
 
-    A local cluster counts more logical CPUs than cores: reads and writes wait on storage while engines compute.
+    A local cluster counts more logical CPUs than cores: reads and writes wait on storage while engines compute. What
+    its workers print goes to Ray's own log files; RELABEL_WORKER_LOGS=1 shows it here.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
@@ -34,7 +35,7 @@ def connect(log: Callable[[str], None] = print) -> None:
             object_store_memory=LOCAL_OBJECT_STORE,
             include_dashboard=False,
             logging_level="WARNING",
-            log_to_driver=True,
+            log_to_driver=os.environ.get("RELABEL_WORKER_LOGS") == "1",
         )
         log(f"ray: started here with {logical} logical CPUs (2 × {cores()} cores + 2 for reads and writes)")
     _settle_data()
