@@ -10,6 +10,7 @@ Run: `relabel evaluate --test PAIRS --models DIR DIR --zero-shot all-minilm-l6-v
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
 from collections.abc import Callable
 from time import perf_counter
 from typing import Literal
@@ -24,6 +25,7 @@ from relabel.errors import CircularEvidence, ConfigError, InputError
 from relabel.lineage import QUERIES_SEEN, query_fingerprint, read_queries_seen
 from relabel.measure_judge import encoder_scores, refuse_judge_labels
 from relabel.metrics import Gain, Pool, Ranked, rank_pool
+from relabel.overlap import document_overlap
 from relabel.records import RANKINGS
 from relabel.storage import Folder
 from relabel.tables import TableWriter, read_manifest, read_whole
@@ -85,8 +87,9 @@ def evaluate(config: EvaluateConfig, out: Folder, log: Callable[[str], None] = p
     texts = dict(zip(pairs["query_id"].to_pylist(), pairs["query"].to_pylist(), strict=True))
     found["per_query"]["queries"] = [texts[query_id][:QUERY_CLIP] for query_id in found["per_query"]["query_ids"]]
     found["test_table"] = {"uri": config.test, "scale": scale.to_json(), "pool": config.pool, "seed": config.seed}
-    found["lineage"] = lineage
-    found["warnings"] = [*lineage["warnings"], *found["warnings"]]
+    sources, shared = source_warnings(pairs), document_overlap(pairs, _trained_on(config))
+    found["lineage"] = lineage | {"documents": shared}
+    found["warnings"] = [*lineage["warnings"], *sources, *overlap_notes(shared), *found["warnings"]]
     writer.finish({"test": config.test, "systems": [system.name for system, _ in ranked]})
     out.write_json(METRICS, found)
     for line in [*found["findings"], *found["warnings"]]:
@@ -179,6 +182,26 @@ def check_lineage(config: EvaluateConfig, pairs: pa.Table) -> dict:
     return {"checked": checked, "test_queries": len(queries), "warnings": lines}
 
 
+def source_warnings(pairs: pa.Table) -> list[str]:
+    """A warning for each source of test labels that is not known to be people."""
+    labelled = pairs.filter(pairs["label"].is_valid())["label_source"]
+    counts = Counter(source for source in labelled.to_pylist() if source != "human")
+    return [
+        f"{count:,} of {len(labelled):,} test labels come from {source!r}, not from people as far as the table says: "
+        f"the evidence is worth as much as that source."
+        for source, count in sorted(counts.items())
+    ]
+
+
+def overlap_notes(documents: list[dict]) -> list[str]:
+    """One sentence for each training table that shares documents with the test table."""
+    return [
+        f"{entry['shared']:,} of {entry['test_documents']:,} test documents were also in training, with other queries."
+        for entry in documents
+        if entry["shared"]
+    ]
+
+
 def _scored(config: EvaluateConfig, names: list[str], pairs: pa.Table, pool: Pool, log):
     """(system, scores [rows]) of every system, in the order of the tables."""
     if config.first_stage:
@@ -220,6 +243,12 @@ def _model_names(config: EvaluateConfig) -> list[str]:
 def _lineage_folders(config: EvaluateConfig) -> list[str]:
     judges = [_training(uri).get("labels", {}).get("judge_folder") for uri in config.models]
     return list(dict.fromkeys(uri for uri in [*config.models, config.judge_folder, *judges] if uri))
+
+
+def _trained_on(config: EvaluateConfig) -> list[str]:
+    """The pairs tables behind the re-rankers' labels."""
+    tables = (_training(uri).get("labels", {}).get("pairs") for uri in config.models)
+    return list(dict.fromkeys(uri for uri in tables if uri))
 
 
 def _training(uri: str) -> dict:

@@ -114,7 +114,8 @@ def bm25_scores(pairs: pa.Table) -> np.ndarray:
     if not pairs["first_stage_score"].null_count:
         return pairs["first_stage_score"].to_numpy().astype(float)
     options = FirstStageConfig()
-    documents = dict(zip(pairs["doc_id"].to_pylist(), texts_of(pairs), strict=True))
+    titles_and_texts = zip(pairs["title"].to_pylist(), pairs["text"].to_pylist(), strict=True)
+    documents = dict(zip(pairs["doc_id"].to_pylist(), map(" ".join, titles_and_texts), strict=True))
     ranker = BM25Ranker(list(documents), documents.values(), options.k1, options.b)
     place = {doc_id: number for number, doc_id in enumerate(documents)}
     by_query = {query: ranker.scores(query) for query in pairs["query"].unique().to_pylist()}
@@ -124,16 +125,11 @@ def bm25_scores(pairs: pa.Table) -> np.ndarray:
 
 def encoder_scores(model: str, pairs: pa.Table) -> np.ndarray:
     """Scores [rows] of a model folder in the sentence-transformers layout; a bi-encoder's are cosines."""
-    from relabel.scoring import score_texts
+    from relabel.scoring import document_text, score_texts
 
-    return np.asarray(score_texts(model, pairs["query"].to_pylist(), texts_of(pairs)), float)
-
-
-def texts_of(pairs: pa.Table) -> list[str]:
-    """Title and text of each row as one string, as re-rankers read it."""
-    from relabel.scoring import document_text
-
-    return [document_text(*both) for both in zip(pairs["title"].to_pylist(), pairs["text"].to_pylist(), strict=True)]
+    titles_and_texts = zip(pairs["title"].to_pylist(), pairs["text"].to_pylist(), strict=True)
+    documents = [document_text(*both) for both in titles_and_texts]
+    return np.asarray(score_texts(model, pairs["query"].to_pylist(), documents), float)
 
 
 def refuse_judge_labels(pairs: pa.Table, where: str) -> pa.Table:

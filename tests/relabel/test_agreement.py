@@ -12,10 +12,10 @@ from relabel import rater_statistics as rater
 from relabel.agreement import agreement
 from relabel.errors import CircularEvidence, InputError
 from relabel.lineage import query_fingerprint, write_queries_seen
-from relabel.measure_judge import measure_judge
+from relabel.measure_judge import bm25_scores, free_scorers, measure_judge
 from relabel.records import JUDGEMENTS, PAIRS, Scale
 from relabel.storage import Folder
-from relabel.tables import TableWriter
+from relabel.tables import TableWriter, read_whole
 
 FOUR = Scale((0, 1, 2, 3), relevant_from=2)
 ONE_TO_FOUR = Scale((1, 2, 3, 4), relevant_from=3)
@@ -236,6 +236,25 @@ def test_measure_judge_leaves_seen_queries_out_and_counts_everything(tmp_path):
     assert found["comparisons"][0]["auc"]["2"]["pooled"]["value"] == 0.5
     assert Folder(tmp_path).read_json("agreement.json") == found
     assert any("trusted" in line for line in lines)
+
+
+def test_bm25_beside_the_judge_is_the_first_stage_or_computed(tmp_path):
+    """First-stage scores are used where every pair has one; otherwise BM25 runs over the pairs' own documents."""
+    write_pairs(Folder(tmp_path), [("apple pie", "1", 0), ("apple pie", "2", 3), ("plum", "3", 1)])
+    pairs = read_whole(Folder(tmp_path), "pairs")
+    texts = pa.array(["bread and butter", "an apple pie recipe", "plum jam"], pa.string())
+    pairs = pairs.set_column(pairs.schema.get_field_index("text"), PAIRS.field("text"), texts)
+    computed = bm25_scores(pairs)
+    assert computed[0] == 0.0
+    assert computed[1] > 0
+    assert computed[2] > 0
+    given = pa.array([3.0, 2.0, 1.0], pa.float32())
+    scored = pairs.set_column(
+        pairs.schema.get_field_index("first_stage_score"), PAIRS.field("first_stage_score"), given
+    )
+    assert bm25_scores(scored).tolist() == [3.0, 2.0, 1.0]
+    assert list(free_scorers("all-minilm-l6-v2")) == ["BM25", "the zero-shot encoder"]
+    assert list(free_scorers(None)) == ["BM25"]
 
 
 def test_measure_judge_refuses_circular_evidence(tmp_path):

@@ -6,13 +6,15 @@ import json
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from relabel.comparison import System, compare, pairs_to_test
 from relabel.errors import CircularEvidence, ConfigError, InputError
-from relabel.evaluate import FIRST_STAGE, EvaluateConfig, evaluate, first_stage_scores
+from relabel.evaluate import FIRST_STAGE, EvaluateConfig, evaluate, first_stage_scores, overlap_notes
 from relabel.lineage import query_fingerprint, write_queries_seen
 from relabel.metrics import Pool, rank_pool
+from relabel.overlap import document_overlap
 from relabel.records import PAIRS, Scale
 from relabel.storage import Folder
 from relabel.tables import TableWriter, read_whole
@@ -242,6 +244,29 @@ def test_a_model_without_lineage_is_warned_about(tmp_path):
         "old-judge carries no list of the queries that it was trained on: that it has not seen the test queries "
         "could not be checked."
     )
+
+
+def test_labels_that_are_not_from_people_are_named(tmp_path):
+    """Semi-automatic labels are no evidence of people's judgement, and that is the reader's first information."""
+    write_test_table(Folder(tmp_path / "test"), source="known-answer")
+    found = evaluate(config(Folder(tmp_path / "test")), Folder(tmp_path / "out"), lambda line: None)
+    assert found["warnings"][0] == (
+        "9 of 9 test labels come from 'known-answer', not from people as far as the table says: "
+        "the evidence is worth as much as that source."
+    )
+
+
+def test_shared_documents_are_counted(tmp_path):
+    """Test documents that were trained on with other queries are counted by text; a table that is gone is unknown."""
+    write_test_table(Folder(tmp_path / "test"))
+    pairs = read_whole(Folder(tmp_path / "test"), "pairs")
+    training = pairs.filter(pc.is_in(pairs["doc_id"], pa.array(["d0", "d3"])))
+    writer = TableWriter(Folder(tmp_path / "training"), "pairs", SCALE)
+    writer.write(training)
+    writer.finish()
+    found = document_overlap(pairs, [f"{tmp_path}/training", f"{tmp_path}/gone"])
+    assert [(entry["test_documents"], entry["shared"]) for entry in found] == [(4, 2), (4, None)]
+    assert overlap_notes(found) == ["2 of 4 test documents were also in training, with other queries."]
 
 
 def test_unusable_requests_are_refused(tmp_path):
