@@ -11,15 +11,20 @@ Positives get the label 1, negatives 0. A line with one bad document is set asid
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from relabel.errors import InputError
 from relabel.formats.checks import encodable, text_id
+from relabel.formats.export_rows import Row, by_query
 from relabel.formats.faults import BadRow, Faults, shown
 from relabel.formats.reader import BINARY, Reader, ReadOptions
 from relabel.formats.records import Document, Label, Query, Record
 from relabel.formats.source import Source
+from relabel.formats.text_file import text_file
+from relabel.records import Scale
+from relabel.storage import Folder
 
 _POSITIVES = re.compile(r"positives?|pos")
 _NEGATIVES = re.compile(r"negatives?|neg|negative_\d+")
@@ -86,6 +91,18 @@ def _document(document: Any) -> tuple[Any, str, str]:
     if doc_id is None:
         doc_id = text_id("d", encodable(title, "title"), encodable(text, "text"))
     return doc_id, title, text
+
+
+def write(rows: Iterable[Row], out: Folder, counts: Counter[str], scale: Scale) -> None:
+    """Write `groups.jsonl` with ids, one query a line: relevant documents as positives, the others as negatives."""
+    with text_file(out, "groups.jsonl") as file:
+        for group in by_query(rows):
+            sides: dict[str, list[dict[str, str]]] = {"positives": [], "negatives": []}
+            for row in group:
+                side = "positives" if row.grade >= scale.relevant_from else "negatives"
+                sides[side].append({"doc_id": row.doc_id, "title": row.title, "text": row.text})
+            file.json({"query_id": group[0].query_id, "query": group[0].query} | sides)
+    counts["groups.jsonl"] = file.lines
 
 
 READER = Reader("groups", read, BINARY)
