@@ -28,9 +28,9 @@ import pyarrow as pa
 import ray
 
 from jobs.cluster import connect
-from jobs.judge import judge, resolve
+from jobs.judge import judge, on_this_cluster, resolve
 from relabel.demo import build_collection, load_questions
-from relabel.hardware import facts, has_gpu
+from relabel.hardware import facts
 from relabel.judges import JudgeConfig
 from relabel.judges.vllm_engine import engine_options, environment
 from relabel.ledger import finished_shards, marker_name, read_plan
@@ -100,7 +100,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict:
         "tokens": tokens,
         "model": options.model,
         "prompt": options.prompt,
-        "dtype": resolve(config, has_gpu())[0],
+        "dtype": resolve(on_this_cluster(config))[0],
         "load_average": os.getloadavg()[0],
         "machine": facts(),
     }
@@ -154,11 +154,11 @@ def pipeline_seconds(config: JudgeConfig, out: Path) -> float:
 
 def bare_seconds(config: JudgeConfig, prompts: list[list[int]], longest: int, label_ids: list[int]) -> float:
     """One `generate` call over all prompts in an actor of its own with the judge's environment."""
-    gpu = has_gpu()
-    variables = environment(config, gpu) | {"VLLM_LOGGING_LEVEL": "WARNING"}
-    actor = BareEngine.options(num_cpus=config.num_cpus, num_gpus=int(gpu), runtime_env={"env_vars": variables}).remote(
-        config, resolve(config, gpu)[0], longest
-    )
+    config = on_this_cluster(config)
+    variables = environment(config) | {"VLLM_LOGGING_LEVEL": "WARNING"}
+    actor = BareEngine.options(
+        num_cpus=config.num_cpus, num_gpus=config.num_gpus, runtime_env={"env_vars": variables}
+    ).remote(config, resolve(config)[0], longest)
     seconds = ray.get(actor.generate.remote(prompts, label_ids))
     ray.kill(actor)
     return seconds
@@ -171,7 +171,7 @@ class BareEngine:
     def __init__(self, config: JudgeConfig, dtype: str, longest: int):
         from vllm import LLM
 
-        self._engine = LLM(**engine_options(local_model(config.model), config, dtype, longest, has_gpu()))
+        self._engine = LLM(**engine_options(local_model(config.model), config, dtype, longest))
 
     def generate(self, prompts: list[list[int]], label_ids: list[int]) -> float:
         """Seconds of one call."""

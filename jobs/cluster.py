@@ -18,7 +18,6 @@ def connect(log: Callable[[str], None] = print) -> None:
     A local cluster counts more logical CPUs than cores: reads and writes wait on storage while engines compute. What
     its workers print goes to Ray's own log files; RELABEL_WORKER_LOGS=1 shows it here.
     """
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     import ray
 

@@ -59,16 +59,15 @@ def judge(config: JudgeConfig, out: Folder, log: Callable[[str], None] = print) 
         InputError: for a model, prompt or pairs table that does not fit.
         LedgerError: where rows were lost or doubled, or `out` holds another judge's work.
     """
-    from jobs.cluster import connect, gpus
+    from jobs.cluster import connect
     from jobs.shards import Stage, run_stage
 
     connect(log)
-    num_gpus = config.num_gpus if config.num_gpus is not None else (config.tensor_parallel_size if gpus() else 0)
-    gpu = num_gpus > 0
-    dtype, name = resolve(config, gpu)
+    config = on_this_cluster(config)
+    dtype, name = resolve(config)
     log(f"judge: {name}, prompt {config.prompt}" + ("" if config.engine == "lexical" else f", dtype {dtype}"))
-    rows, reason = shard_rows(config, gpu)
-    log(f"judge: {rows} rows a shard ({reason}); {config.actors} actor(s), {num_gpus:g} GPU each")
+    rows, reason = shard_rows(config)
+    log(f"judge: {rows} rows a shard ({reason}); {config.actors} actor(s), {config.num_gpus:g} GPU each")
     stage = Stage(
         name="judge",
         kind="judgements",
@@ -81,20 +80,28 @@ def judge(config: JudgeConfig, out: Folder, log: Callable[[str], None] = print) 
         summary=summary,
         actors=config.actors,
         num_cpus=config.num_cpus,
-        num_gpus=num_gpus,
-        environment=_environment(config, gpu),
+        num_gpus=config.num_gpus,
+        environment=_environment(config),
     )
     return run_stage(stage, Folder(config.pairs), out, log)
 
 
-def identity(config: JudgeConfig) -> str:
-    """The judge id on the connected cluster; raises as `resolve` does."""
+def on_this_cluster(config: JudgeConfig) -> JudgeConfig:
+    """`config` with the GPUs of an actor settled: what it says, else those of one model where the cluster has any."""
     from jobs.cluster import gpus
 
-    return resolve(config, config.num_gpus > 0 if config.num_gpus is not None else gpus() > 0)[1]
+    if config.num_gpus is not None:
+        return config
+    lexical = config.engine == "lexical"
+    return config.model_copy(update={"num_gpus": config.tensor_parallel_size if gpus() and not lexical else 0})
 
 
-def resolve(config: JudgeConfig, gpu: bool) -> tuple[str, str]:
+def identity(config: JudgeConfig) -> str:
+    """The judge id on the connected cluster; raises as `resolve` does."""
+    return resolve(on_this_cluster(config))[1]
+
+
+def resolve(config: JudgeConfig) -> tuple[str, str]:
     """The dtype and the judge id of a configuration; fails early where tokenizer and prompt do not fit.
 
     Raises:
@@ -114,17 +121,17 @@ def resolve(config: JudgeConfig, gpu: bool) -> tuple[str, str]:
             f"model {folder}", f"no usable tokenizer ({error})", "tokenizer.json beside the model"
         ) from None
     PromptEncoder(prompt_named(config.prompt), tokenizer, config.max_document_tokens, config.max_query_tokens)
-    dtype = compute_dtype(config.dtype, gpu)
+    dtype = compute_dtype(config.dtype, config.on_gpu)
     return dtype.value, judge_id(config, dtype.value)
 
 
-def shard_rows(config: JudgeConfig, gpu: bool) -> tuple[int, str]:
+def shard_rows(config: JudgeConfig) -> tuple[int, str]:
     """Rows a shard and why."""
     if config.shard_rows:
         return config.shard_rows, "asked for"
     if config.engine == "lexical":
         return SHARD_ROWS["lexical"], "no model"
-    return (SHARD_ROWS["gpu"], "GPU") if gpu else (SHARD_ROWS["cpu"], f"a language model on {cores()} cores")
+    return (SHARD_ROWS["gpu"], "GPU") if config.on_gpu else (SHARD_ROWS["cpu"], f"a language model on {cores()} cores")
 
 
 def facts_of(config: JudgeConfig, name: str, dtype: str) -> dict[str, Any]:
@@ -166,12 +173,12 @@ def summary(markers: list[Marker]) -> dict[str, Any]:
     }
 
 
-def _environment(config: JudgeConfig, gpu: bool) -> dict[str, str]:
+def _environment(config: JudgeConfig) -> dict[str, str]:
     if config.engine != "vllm":
         return {}
     from relabel.judges.vllm_engine import environment
 
-    return environment(config, gpu) | {"VLLM_LOGGING_LEVEL": "WARNING"}
+    return environment(config) | {"VLLM_LOGGING_LEVEL": "WARNING"}
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from relabel.config import Config
+from relabel.hardware import has_gpu
 from relabel.models import local_model, model_fingerprint
 from relabel.prompts import prompt_named
 
@@ -57,6 +58,11 @@ class JudgeConfig(Config):
     max_num_seqs: int = Field(256, ge=1)
     max_num_batched_tokens: int = Field(8192, ge=64)
     batch_size: int = Field(16, ge=1)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether an actor computes on a GPU; asked of the machine only where `num_gpus` leaves it open."""
+        return has_gpu() if self.num_gpus is None else self.num_gpus > 0
 
     @model_validator(mode="after")
     def _known_prompt(self) -> JudgeConfig:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from relabel.hardware import compute_dtype, cores, has_gpu
+from relabel.hardware import compute_dtype, cores
 from relabel.judges.base import PromptedJudge
 from relabel.judges.config import JudgeConfig, judge_id
 from relabel.models import local_model
@@ -25,7 +25,7 @@ class TransformersScorer:
         import torch
         from transformers import AutoModelForCausalLM
 
-        self._device = "cuda" if has_gpu() else "cpu"
+        self._device = "cuda" if config.on_gpu else "cpu"
         if self._device == "cpu":
             torch.set_num_threads(config.threads or max(1, cores() // config.actors))
         self._model = AutoModelForCausalLM.from_pretrained(
@@ -73,7 +73,7 @@ def build(config: JudgeConfig) -> PromptedJudge:
     from transformers import AutoTokenizer
 
     folder = local_model(config.model)
-    dtype = compute_dtype(config.dtype, has_gpu()).value
+    dtype = compute_dtype(config.dtype, config.on_gpu).value
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     encoder = PromptEncoder(prompt_named(config.prompt), tokenizer, config.max_document_tokens, config.max_query_tokens)
     scorer = TransformersScorer(folder, config, dtype, encoder.label_token_ids)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from relabel.hardware import compute_dtype, cores, has_gpu
+from relabel.hardware import compute_dtype, cores
 from relabel.judges.base import PromptedJudge
 from relabel.judges.config import JudgeConfig, judge_id
 from relabel.models import local_model
@@ -21,10 +21,10 @@ from relabel.prompts import prompt_named
 from relabel.prompts.encoding import PromptEncoder
 
 
-def environment(config: JudgeConfig, gpu: bool) -> dict[str, str]:
+def environment(config: JudgeConfig) -> dict[str, str]:
     """Environment variables that an engine's process needs before it imports vLLM (an actor's runtime_env)."""
     common = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARALLELISM": "true", "HF_HUB_OFFLINE": "1"}
-    if gpu:
+    if config.on_gpu:
         return common
     threads = config.threads or max(1, cores() // config.actors)
     common |= {
@@ -58,8 +58,7 @@ class VllmScorer:
     ):
         from vllm import LLM, SamplingParams
 
-        gpu = has_gpu()
-        self._engine = LLM(**engine_options(folder, config, dtype, max_prompt_tokens, gpu))
+        self._engine = LLM(**engine_options(folder, config, dtype, max_prompt_tokens))
         self._labels = label_token_ids
         self._sampling = SamplingParams(
             max_tokens=1, temperature=0, logprob_token_ids=label_token_ids, detokenize=False
@@ -93,8 +92,9 @@ class VllmScorer:
         return [logprobs[token].logprob for token in self._labels]
 
 
-def engine_options(folder: Path, config: JudgeConfig, dtype: str, max_prompt_tokens: int, gpu: bool) -> dict[str, Any]:
+def engine_options(folder: Path, config: JudgeConfig, dtype: str, max_prompt_tokens: int) -> dict[str, Any]:
     """Arguments of `vllm.LLM`, chosen from configuration and hardware."""
+    gpu = config.on_gpu
     return {
         "model": str(folder),
         "dtype": dtype,
@@ -118,7 +118,7 @@ def build(config: JudgeConfig) -> PromptedJudge:
     from transformers import AutoTokenizer
 
     folder = local_model(config.model)
-    dtype = compute_dtype(config.dtype, has_gpu()).value
+    dtype = compute_dtype(config.dtype, config.on_gpu).value
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     encoder = PromptEncoder(prompt_named(config.prompt), tokenizer, config.max_document_tokens, config.max_query_tokens)
     scorer = VllmScorer(folder, config, dtype, encoder.label_token_ids, encoder.max_prompt_tokens)
