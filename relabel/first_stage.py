@@ -164,6 +164,7 @@ class FirstStage:
         else:
             hits = self._ranker.top(scores, self.config.depth)
             self.counts["labels_not_retrieved"] += len(judged.keys() - {hit.document for hit in hits})
+        self.counts["queries_without_hits"] += not hits
         return list(self._labelled(hits, judged, set(answers)))
 
     def _hits_and_answers(self, scores: np.ndarray, answers: list[int]) -> list[Hit]:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from relabel.formats.pair_checks import query_starts
 from relabel.formats.pairs import ROWS
 
-_BUCKET_ROWS = 131_072
+_BUCKET_ROWS = 32_768
 _MOST_BUCKETS = 256
 
 
