@@ -20,6 +20,8 @@ PAD_TO = 16
 COSINE_SCALE = 20.0
 #: Cosine that means "as likely relevant as not" to a pointwise loss before training.
 COSINE_MIDDLE = 0.5
+#: Pooling → its name in sentence-transformers' files.
+POOLING_KEYS = {"mean": "mean_tokens", "cls": "cls_token"}
 
 
 def encoder_folder(model: Path) -> Path:
@@ -40,11 +42,10 @@ def encoder_pooling(model: Path) -> str:
     if not path.exists():
         return "mean"
     config = json.loads(path.read_text("utf-8"))
-    modes = [name for name in ("mean", "cls") if config.get("pooling_mode") == name]
-    modes += [
-        name
-        for name, key in (("mean", "pooling_mode_mean_tokens"), ("cls", "pooling_mode_cls_token"))
-        if config.get(key)
+    modes = [
+        short
+        for short, long in POOLING_KEYS.items()
+        if config.get(f"pooling_mode_{long}") or config.get("pooling_mode") == short
     ]
     if len(modes) != 1:
         raise InputError(str(path), "another pooling than mean or cls", "an encoder with mean or cls pooling")
@@ -99,7 +100,7 @@ class CrossEncoder(torch.nn.Module):
         """`inputs["pairs"]`: tokens of each query with its document. Returns raw scores [pairs]."""
         return self.classifier(**inputs["pairs"]).logits.squeeze(-1)
 
-    def save(self, folder: Path, tokens: Tokens, source: Path) -> None:
+    def save(self, folder: Path, tokens: Tokens) -> None:
         self.classifier.config.sentence_transformers = {"activation_fn": "torch.nn.modules.linear.Identity"}
         self.classifier.save_pretrained(folder)
         tokens.tokenizer.save_pretrained(folder)
@@ -150,15 +151,25 @@ class BiEncoder(torch.nn.Module):
             pooled = (states * mask).sum(1) / mask.sum(1).clamp_min(1e-9)
         return torch.nn.functional.normalize(pooled, dim=-1)
 
-    def save(self, folder: Path, tokens: Tokens, source: Path) -> None:
-        from sentence_transformers import SentenceTransformer
-        from sentence_transformers.base.modules import Transformer
-        from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
-
-        transformer = Transformer(str(encoder_folder(source)), max_seq_length=tokens.max_length)
-        transformer.model.load_state_dict(self.encoder.state_dict())
-        modules = [transformer, Pooling(self.encoder.config.hidden_size, self.pooling), Normalize()]
-        SentenceTransformer(modules=modules, device="cpu").save(str(folder), create_model_card=False)
+    def save(self, folder: Path, tokens: Tokens) -> None:
+        self.encoder.save_pretrained(folder)
+        tokens.tokenizer.save_pretrained(folder)
+        size = self.encoder.config.hidden_size
+        pooling = {"word_embedding_dimension": size}
+        pooling |= {f"pooling_mode_{long}": self.pooling == short for short, long in POOLING_KEYS.items()}
+        modules = [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")]
+        files = {
+            "sentence_bert_config.json": {"max_seq_length": tokens.max_length, "do_lower_case": False},
+            "1_Pooling/config.json": pooling,
+            "modules.json": [
+                {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{name}"}
+                for number, (name, path) in enumerate(modules)
+            ],
+        }
+        for name, content in files.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+        (folder / "2_Normalize").mkdir(exist_ok=True)
 
 
 #: Architecture name → model class.

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from relabel.hardware import Choice
 from train.config import TrainingConfig
-
-
-@dataclass(frozen=True)
-class Choice:
-    """An automatic choice and why it was made."""
-
-    value: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.value} ({self.reason})"
 
 
 def choose_device(gpus: float) -> Choice:
@@ -28,27 +16,6 @@ def choose_device(gpus: float) -> Choice:
     if gpus and torch.cuda.is_available():
         return Choice("cuda", torch.cuda.get_device_name())
     return Choice("cpu", "no GPU was given to this worker")
-
-
-def choose_dtype(wanted: str, device: str) -> Choice:
-    """bfloat16 where the hardware multiplies it fast, else float32; `wanted` other than `auto` decides alone."""
-    if wanted != "auto":
-        return Choice(wanted, "as configured")
-    if device == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        return Choice("bfloat16", "the GPU has it") if fast else Choice("float32", "the GPU has no bfloat16")
-    flags = _cpu_flags() & {"amx_bf16", "avx512_bf16"}
-    if flags:
-        return Choice("bfloat16", f"the CPU has {' and '.join(sorted(flags))}")
-    return Choice("float32", "the CPU has neither amx_bf16 nor avx512_bf16")
-
-
-def _cpu_flags() -> set[str]:
-    info = Path("/proc/cpuinfo")
-    if not info.exists():
-        return set()
-    lines = (line for line in info.read_text().splitlines() if line.startswith("flags"))
-    return set(next(lines, "").split())
 
 
 def worker_environment(threads: int, gpus: float) -> dict[str, str]:
@@ -97,9 +64,13 @@ def full_weights(engine: Any) -> dict[str, torch.Tensor]:
     weights = {}
     for name, parameter in engine.module.named_parameters():
         if parameter.requires_grad:
-            weights[name] = safe_get_full_fp32_param(parameter).detach().to("cpu", torch.float32).reshape(
-                getattr(parameter, "ds_shape", parameter.shape)
-            ).clone()
+            weights[name] = (
+                safe_get_full_fp32_param(parameter)
+                .detach()
+                .to("cpu", torch.float32)
+                .reshape(getattr(parameter, "ds_shape", parameter.shape))
+                .clone()
+            )
     return weights
 
 

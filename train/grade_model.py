@@ -63,10 +63,17 @@ class GradeModel(torch.nn.Module):
 
 
 def load_causal_lm(folder: Path, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
-    """A causal LM from a local folder, without code of its own."""
+    """A causal LM from a local folder, without code of its own.
+
+    On a CPU attention is computed plainly: for prompts of a few hundred tokens the backward pass of the fused kernel
+    takes longer.
+    """
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False)
+    attention = "sdpa" if torch.cuda.is_available() else "eager"
+    return AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, attn_implementation=attention, trust_remote_code=False
+    )
 
 
 def padded(prompts: list[list[int]], fill: int) -> tuple[torch.Tensor, torch.Tensor]:

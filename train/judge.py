@@ -33,7 +33,7 @@ from train.record import finished, write_record
 from train.supervision import EXAMPLES, graded_examples, query_texts, split_queries, write_examples
 
 #: Pairs held out for choosing the best step, at most.
-VALIDATION_PAIRS = 600
+VALIDATION_PAIRS = 400
 
 
 class JudgeTrainingConfig(TrainingConfig):
@@ -70,7 +70,7 @@ class JudgeTrainingConfig(TrainingConfig):
 
 @dataclass
 class JudgeTask:
-    """The judge as the loop sees it (`train.loop.Task`); `validation` is the address of the held-out rows' folder."""
+    """The judge as the loop sees it (`train.loop.Task`); `validation` is the folder of the held-out rows."""
 
     config: JudgeTrainingConfig
     validation: Folder
@@ -147,7 +147,7 @@ class JudgeTask:
         return torch.nn.functional.cross_entropy(model(**batch["inputs"]).float(), batch["answers"])
 
     def validate(self, model, ranks: Ranks) -> dict[str, float]:
-        """AUC of the expected grade for relevance, accuracy of the most probable grade, cross-entropy, off-grade mass."""
+        """AUC of the expected grade, accuracy of the most probable one, cross-entropy, mass off the grades."""
         rows = self.validation.read_table("validation.parquet")
         if not rows.num_rows:
             return {}
@@ -219,8 +219,11 @@ def train_judge(config: JudgeTrainingConfig, out: Folder, log: Callable[[str], N
         return record
     supervision = out / "supervision"
     task = JudgeTask(config, supervision)
-    task.encoder  # a tokenizer that splits a grade is refused before anything starts
-    log(f"judge from {config.model}, {config.method}, prompt {config.prompt}, peak learning rate {config.learning_rate:g}")
+    labels = [repr(label) for label in task.encoder.prompt.labels]  # each is one token, or the encoder refuses it
+    log(
+        f"judge from {config.model}, {config.method}, peak learning rate {config.learning_rate:g}, "
+        f"prompt {config.prompt} with the grades {', '.join(labels)}"
+    )
     queries = set(query_texts(pairs, "pairs").values())
     split = split_queries(queries, config.validation_fraction, config.validation_queries, config.seed, set())
     held = [row for row in graded_examples(pairs, prompt) if row["fingerprint"] in split.validation]
@@ -239,12 +242,11 @@ def train_judge(config: JudgeTrainingConfig, out: Folder, log: Callable[[str], N
         ranks=config.workers,
         seed=config.seed,
     )
-    log("supervision: " + ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in sorted(written.counts.items())))
-    outcome = launch(JudgeTask(config, supervision), config, written.epochs, supervision, out, log)
+    log(f"supervision: {shown_counts(written.counts)}")
+    outcome = launch(task, config, written.epochs, supervision, out, log)
     extra = {
         "prompt": config.prompt,
         "prompt_id": prompt.prompt_id,
-        "max_document_tokens": config.max_document_tokens,
         "pairs": manifest.about,
     }
     return write_record(out, "judge", config, config.model, outcome, written.counts, split.seen, extra)

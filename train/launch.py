@@ -6,12 +6,12 @@ split and order preserved, so that each rank reads its own rows only and always 
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 from relabel.errors import ConfigError
+from relabel.hardware import cores
 from relabel.storage import Folder
 from train.checkpoints import remove_tree
 from train.config import TrainingConfig
@@ -68,9 +68,7 @@ def launch(
                 for number, epoch in enumerate(epochs)
                 for rank, names in enumerate(epoch.files)
             },
-            dataset_config=DataConfig(
-                datasets_to_split=[], execution_options=ExecutionOptions(preserve_order=True)
-            ),
+            dataset_config=DataConfig(datasets_to_split=[], execution_options=ExecutionOptions(preserve_order=True)),
         )
         result = trainer.fit()
     remove_tree(ray_folder)
@@ -82,10 +80,17 @@ def _train(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _dataset(folder: Folder, names: list[str]) -> Any:
+    """The files in this order as one dataset, read by the Parquet reader that starts fewer processes."""
     import ray.data
 
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    return ray.data.read_parquet([folder.path(name) for name in names], filesystem=folder.filesystem)
+    context = ray.data.DataContext.get_current().copy()
+    context.use_datasource_v2 = False
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    with ray.data.DataContext.current(context):
+        return ray.data.read_parquet(
+            [folder.path(name) for name in names], filesystem=folder.filesystem, override_num_blocks=len(names)
+        )
 
 
 def _requested_cpus(threads: int) -> int:
@@ -100,10 +105,9 @@ def _hardware(config: TrainingConfig, log: Callable[[str], None]) -> tuple[int, 
     resources = ray.cluster_resources()
     found_gpus = resources.get("GPU", 0)
     gpus = config.gpus if config.gpus is not None else float(found_gpus > 0)
-    cores = len(os.sched_getaffinity(0))
-    threads = config.threads or max(1, cores // config.workers)
+    threads = config.threads or max(1, cores() // config.workers)
     if not config.threads:
-        log(f"threads a worker: {threads} ({cores} cores here, {config.workers} worker(s))")
+        log(f"threads a worker: {threads} ({cores()} cores here, {config.workers} worker(s))")
     if config.gpus is None:
         log(f"GPUs a worker: {gpus:g} (the cluster has {found_gpus:g})")
     if gpus * config.workers > found_gpus:

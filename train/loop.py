@@ -18,11 +18,12 @@ import pyarrow as pa
 import torch
 import torch.distributed as dist
 
+from relabel.hardware import Choice, compute_dtype
 from relabel.storage import Folder
 from train import checkpoints
 from train.checkpoints import State
 from train.config import TrainingConfig
-from train.engine import build_engine, choose_device, choose_dtype, load_weights
+from train.engine import build_engine, choose_device, load_weights
 from train.progress import duration
 from train.shuffle import identity_hash
 
@@ -101,7 +102,7 @@ class Job:
 
 
 def learning_rate_share(step: int, total: int, warmup: float) -> float:
-    """The share of the peak learning rate at a step: linearly up over the warm-up, linearly down to 0 after the last."""
+    """The share of the peak learning rate at a step: linearly up over the warm-up, then linearly down to 0."""
     rising = max(1, round(total * warmup))
     if step < rising:
         return (step + 1) / rising
@@ -115,10 +116,12 @@ def run_worker(job: Job) -> dict[str, Any]:
     context = ray.train.get_context()
     torch.set_num_threads(job.threads)
     device = choose_device(job.gpus)
-    dtype = choose_dtype(job.config.dtype, device.value)
+    dtype = compute_dtype(job.config.dtype, device.value == "cuda")
     ranks = Ranks(context.get_world_rank(), context.get_world_size(), device.value)
     training = _Training(job, ranks, device.value, dtype.value)
-    training.tell(f"device {device}; computation in {dtype}; {ranks.count} worker(s) × {job.threads} thread(s)")
+    training.tell(
+        f"device {_shown(device)}; computation in {_shown(dtype)}; {ranks.count} worker(s) × {job.threads} thread(s)"
+    )
     training.prepare()
     for epoch, steps in enumerate(job.steps):
         if training.state.step < sum(job.steps[: epoch + 1]):
@@ -127,7 +130,11 @@ def run_worker(job: Job) -> dict[str, Any]:
     if ranks.rank:
         return {}
     training.export()
-    return {"state": training.state, "device": str(device), "dtype": str(dtype), "workers": ranks.count}
+    return {"state": training.state, "device": device.value, "dtype": dtype.value, "workers": ranks.count}
+
+
+def _shown(choice: Choice) -> str:
+    return f"{choice.value} ({choice.reason})"
 
 
 def dataset_name(epoch: int, rank: int) -> str:

@@ -75,6 +75,11 @@ def clear(out: Folder) -> None:
         remove_tree(out / name)
 
 
+def shown_counts(counts: dict[str, int]) -> str:
+    """`rows_left_out: 3` → `rows left out 3`, in order of name."""
+    return ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in sorted(counts.items()))
+
+
 def write_record(
     out: Folder,
     kind: str,

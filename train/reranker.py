@@ -1,8 +1,8 @@
 """Train a re-ranker on a labels table: groups of documents a query, any loss of `train.losses`, either architecture.
 
-    labels → model/ (sentence-transformers layout), training.json, queries_seen.parquet
+labels → model/ (sentence-transformers layout), training.json, queries_seen.parquet
 
-    relabel train-reranker --labels LABELS --model all-minilm-l6-v2 --architecture bi-encoder --loss listnet --out DIR
+relabel train-reranker --labels LABELS --model all-minilm-l6-v2 --architecture bi-encoder --loss listnet --out DIR
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from relabel.errors import ConfigError
 from relabel.lineage import query_fingerprint, read_queries_seen
 from relabel.models import local_model
 from relabel.records import Scale
+from relabel.scoring import document_text
 from relabel.storage import Folder
 from relabel.tables import read_manifest, read_parts
 from train.config import TrainingConfig
 from train.launch import launch
-from train.losses import LOSSES
 from train.loop import Ranks, on_device
+from train.losses import LOSSES
 from train.ranking import mean_ndcg
-from train.record import finished, write_record
-from train.supervision import Split, document_text, label_queries, query_texts, split_queries, write_groups
+from train.record import finished, shown_counts, write_record
+from train.supervision import Split, label_queries, query_texts, split_queries, write_groups
 
 VALIDATION = pa.schema(
     [
@@ -88,7 +89,7 @@ class RerankerConfig(TrainingConfig):
 
 @dataclass
 class RerankerTask:
-    """The re-ranker as the loop sees it (`train.loop.Task`); `validation` is the address of the held-out rows' folder."""
+    """The re-ranker as the loop sees it (`train.loop.Task`); `validation` is the folder of the held-out rows."""
 
     config: RerankerConfig
     validation: Folder
@@ -191,7 +192,7 @@ class RerankerTask:
         return scores
 
     def export(self, model, folder: Path) -> None:
-        model.save(folder / "model", self.tokens, self.source)
+        model.save(folder / "model", self.tokens)
 
 
 def train_reranker(config: RerankerConfig, out: Folder, log: Callable[[str], None] = print) -> dict[str, Any]:
@@ -229,7 +230,7 @@ def train_reranker(config: RerankerConfig, out: Folder, log: Callable[[str], Non
         ranks=config.workers,
         seed=config.seed,
     )
-    log("supervision: " + ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in written.counts.items()))
+    log(f"supervision: {shown_counts(written.counts)}")
     outcome = launch(RerankerTask(config, supervision), config, written.epochs, supervision, out, log)
     judge_folder = manifest.about.get("judge_folder")
     inherited = read_queries_seen(Folder(judge_folder)) if judge_folder else set()
@@ -241,9 +242,7 @@ def train_reranker(config: RerankerConfig, out: Folder, log: Callable[[str], Non
         "judge_id": manifest.about.get("judge_id"),
         "queries_inherited_from_judge": len(inherited),
     }
-    return write_record(
-        out, "reranker", config, config.model, outcome, written.counts, split.seen | inherited, extra
-    )
+    return write_record(out, "reranker", config, config.model, outcome, written.counts, split.seen | inherited, extra)
 
 
 def _human_validation(uri: str | None) -> pa.Table | None:

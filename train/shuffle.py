@@ -87,8 +87,8 @@ class Shuffler:
         for writer in self._writers:
             writer.close()
         writers = [_RankFiles(folder, rank) for rank in range(ranks)]
-        rows, left_over = 0, 0
-        for window, left_over in _windows(self._buckets(), batch_rows):
+        rows = left_over = 0
+        for window, waiting in _windows(self._buckets(), batch_rows):
             batches = _batches(np.asarray(window["length"]), batch_rows, np.random.default_rng([seed, rows]))
             window = window.drop_columns(["key", "length"])
             positions = pa.array(np.arange(rows, rows + window.num_rows), pa.int64())
@@ -96,6 +96,7 @@ class Shuffler:
             for rank, writer in enumerate(writers):
                 writer.add(ordered.take(pa.array(np.arange(rank, ordered.num_rows, ranks))))
             rows += window.num_rows
+            left_over = waiting
         for writer in writers:
             writer.flush()
         return EpochFiles([writer.files for writer in writers], rows // batch_rows, rows, left_over)

@@ -24,6 +24,7 @@ from relabel.errors import ConfigError, InputError
 from relabel.lineage import query_fingerprint
 from relabel.prompts.prompt import Prompt
 from relabel.records import Scale
+from relabel.scoring import document_text
 from relabel.storage import Folder
 from relabel.tables import read_manifest, read_parts
 from train.shuffle import EpochFiles, Shuffler, identity_hash
@@ -50,11 +51,6 @@ TRAINED_COLUMNS = ["query_id", "query", "title", "text", "label", "weight"]
 LENGTH_CAP = 2_000
 
 Grouping = Literal["per-query", "per-positive"]
-
-
-def document_text(title: str, text: str) -> str:
-    """Title and text as one string, as every re-ranker reads it in training, validation and evaluation."""
-    return f"{title}\n{text}" if title else text
 
 
 @dataclass
@@ -252,14 +248,16 @@ def grade_indices(labels: np.ndarray, scale: Scale, prompt: Prompt) -> np.ndarra
 
 
 def graded_examples(pairs: Folder, prompt: Prompt) -> Iterator[dict]:
-    """Rows of a pairs table that have a label, as examples; `query_id`, `doc_id` for identity, `fingerprint` for splits.
+    """Labelled rows of a pairs table as examples, with `query_id` and `doc_id`, and `fingerprint` for splits.
 
     Raises:
         InputError: for a table without a scale, or a label that is no grade of it.
     """
     manifest = read_manifest(pairs, "pairs")
     if manifest.scale is None:
-        raise InputError(pairs.uri, "a pairs table without a scale", "human grades with their scale", "prepare it again")
+        raise InputError(
+            pairs.uri, "a pairs table without a scale", "human grades with their scale", "prepare it again"
+        )
     row_number = 0
     for table in read_parts(pairs, "pairs", ["query_id", "doc_id", "query", "title", "text", "label"]):
         for row in table.to_pylist():
