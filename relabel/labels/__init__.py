@@ -80,7 +80,8 @@ class AdjustConfig(Config):
                 wanted = f"one of {', '.join(names)}"
                 raise ConfigError("adjust", f"the unknown key {key!r}", wanted, f"write {near[0]!r}" if near else "")
         rest = {key: value for key, value in values.items() if key not in beside}
-        return rest | ({"parameters": {**values.get("parameters", {}), **beside}} if beside else {})
+        below = rest.get("parameters", {})
+        return rest | {"parameters": {**below, **beside}} if isinstance(below, dict) else rest
 
     @model_validator(mode="after")
     def _rule_is_known(self) -> Self:
