@@ -1,0 +1,71 @@
+"""A whole run from one recipe: the same tables on disk and on S3, and no mixture of two recipes in one folder."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from jobs.recipe import load_recipe
+from jobs.run import run
+from jobs.status import table_status
+from jobs.summary import metric_table
+from relabel.demo import write_beir
+from relabel.errors import ConfigError
+from relabel.storage import Folder
+from relabel.tables import read_manifest, read_whole
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]
+
+#: The demo's recipe without a language model, over a few questions.
+LEXICAL = (
+    "judge.engine=lexical",
+    "judge_training=null",
+    "prepare.max_queries=6",
+    "prepare.first_stage.depth=8",
+    "held_out.max_queries=3",
+    "test.max_queries=5",
+    "adjust.rules=[replace]",
+    "reranker.epochs=1",
+    "evaluate.resamples=100",
+    "evaluate.permutations=100",
+)
+TABLES = {"pairs": "pairs", "test": "pairs", "labels/keep": "labels", "labels/replace": "labels"}
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory) -> str:
+    """The demo's collection in the BEIR layout."""
+    folder = tmp_path_factory.mktemp("collection")
+    write_beir(folder)
+    return str(folder)
+
+
+def _recipe(collection: str, *more: str):
+    datasets = [f"{table}.dataset={collection}" for table in ("prepare", "human", "held_out", "test")]
+    return load_recipe("demo", [*datasets, *LEXICAL, *more])
+
+
+@pytest.mark.timeout(1200)
+def test_a_run_on_s3_has_the_tables_of_a_run_on_disk(collection, tmp_path, s3):
+    """One recipe, two places: equal pairs, judgements and labels, the same rankings, a report in both."""
+    disk, cloud = Folder(tmp_path / "run"), Folder(s3)
+    for folder in (disk, cloud):
+        report = run(_recipe(collection), folder, log=(lines := []).append)
+        assert report == f"{folder.uri}/report.html"
+        assert folder.read_bytes("report.html").decode("utf-8").rstrip().endswith("</html>"), lines[-5:]
+    for name, kind in TABLES.items():
+        assert read_whole(disk / name, kind).equals(read_whole(cloud / name, kind)), name
+    (judge,) = {name.split("/")[1] for name in disk.names("judgements/", recursive=True)}
+    assert read_whole(disk / "judgements" / judge, "judgements").equals(
+        read_whole(cloud / "judgements" / judge, "judgements")
+    )
+    here, there = (read_whole(folder / "evidence", "rankings") for folder in (disk, cloud))
+    assert here.select(["system", "query_id", "doc_id"]).equals(there.select(["system", "query_id", "doc_id"]))
+    assert np.abs(here["score"].to_numpy() - there["score"].to_numpy()).max() <= 1e-3
+    manifest = read_manifest(cloud / "judgements" / judge)
+    assert f"{manifest.rows_in:,} of {manifest.rows_in:,} rows" in table_status("judge", cloud / "judgements" / judge)
+    assert "zero-shot encoder" in metric_table(cloud.read_json("evidence/metrics.json"))
+    with pytest.raises(
+        ConfigError, match=r"reranker\.epochs: found 1, and now 3; wanted the recipe that the run began"
+    ):
+        run(_recipe(collection, "reranker.epochs=3"), cloud, log=lines.append)
