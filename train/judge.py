@@ -29,7 +29,7 @@ from train.config import TrainingConfig
 from train.launch import launch
 from train.loop import Ranks, on_device
 from train.ranking import auc
-from train.record import finished, write_record
+from train.record import finished, shown_counts, write_record
 from train.supervision import EXAMPLES, graded_examples, query_texts, split_queries, write_examples
 
 #: Pairs held out for choosing the best step, at most.
