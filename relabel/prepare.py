@@ -2,7 +2,8 @@
 
 In: a dataset in one of the formats of `relabel.formats`. Out: a pairs table (`relabel.records.PAIRS`) with bad rows in
 its quarantine. Rows of a query lie together, in the order of the queries in the input, then by first-stage rank, then
-by document id; no key comes twice. Invariant: rows in = rows + quarantined, and every record read is accounted for.
+by document id; no key comes twice. Labels are on the dataset's scale, or 0 and 1 where the first stage makes them.
+Invariant: rows in = rows + quarantined, and every record read is accounted for.
 
     relabel prepare --dataset data/beir --format beir --split test --label-source human --out runs/pairs
 

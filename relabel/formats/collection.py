@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from relabel.errors import LedgerError
+from relabel.errors import InputError, LedgerError
 from relabel.formats.checks import clean_grade, clean_id, clean_text
 from relabel.formats.faults import BadRow, Faults, shown
 from relabel.formats.records import Document, Label, Query, Record
@@ -71,6 +71,9 @@ class Collection:
     ) -> None:
         self._sql.close()
         self._directory.cleanup()
+        if isinstance(error, sqlite3.OperationalError):
+            room = "room on disk for the texts of the dataset"
+            raise InputError(self._directory.name, str(error), room, "set TMPDIR to a larger disk") from error
 
     def load(self, records: Iterable[Record]) -> Iterator[int]:
         """Take in all records, checked; yields the number of records so far, for progress."""

@@ -9,6 +9,7 @@ tables of the columns above with `file` and `row` (counted from 1) for messages;
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ ROWS = pa.schema(
     ]
 )
 _BATCH_ROWS = 16_384
+_READ_BYTES = 2 << 20
 _NUMBERS = {"label": float, "query_frequency": int, "first_stage_rank": int, "first_stage_score": float}
 
 
@@ -76,11 +78,19 @@ def _file_names(source: Source) -> list[str]:
     return names
 
 
-def _parquet(source: Source, name: str) -> pq.ParquetFile:
+@contextmanager
+def _whole_parquet(source: Source, name: str) -> Iterator[None]:
     try:
-        return pq.ParquetFile(source.folder.open(name))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{source.folder.uri}/{name}", f"no Parquet ({error})", "a whole Parquet file") from None
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        found = f"damaged Parquet ({' '.join(str(error).split())})"
+        raise InputError(f"{source.folder.uri}/{name}", found, "a whole Parquet file", "copy it again") from None
+
+
+def _parquet(source: Source, name: str) -> pq.ParquetFile:
+    with _whole_parquet(source, name):
+        # Read ahead by pages: `pre_buffer` would hold the file's bytes until its last row.
+        return pq.ParquetFile(source.folder.open(name), pre_buffer=False, buffer_size=_READ_BYTES)
 
 
 def _parquet_tables(source: Source, name: str, faults: Faults, columns: tuple[str, ...]) -> Iterator[pa.Table]:
@@ -94,7 +104,12 @@ def _parquet_tables(source: Source, name: str, faults: Faults, columns: tuple[st
     for column in set(PAIRS.names) & set(present.names):
         _check_type(name, present.field(column))
     first = 1
-    for batch in parquet.iter_batches(_BATCH_ROWS, columns=[c for c in columns if c in present.names]):
+    batches = parquet.iter_batches(_BATCH_ROWS, columns=[column for column in columns if column in present.names])
+    while True:
+        with _whole_parquet(source, name):
+            batch = next(batches, None)
+        if batch is None:
+            return
         table = pa.Table.from_batches([batch])
         yield _typed(table, name, first, faults, columns)
         first += table.num_rows

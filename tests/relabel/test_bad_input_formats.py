@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -475,7 +476,13 @@ CASES = [
         "a Parquet file that is cut off",
         "pairs",
         {"p.parquet": parquet(**GOOD_COLUMNS)[:-30]},
-        ("p.parquet: found no Parquet", "wanted a whole Parquet file"),
+        ("p.parquet: found damaged Parquet (", "wanted a whole Parquet file"),
+    ),
+    Case(
+        "a Parquet file with a damaged page",
+        "pairs",
+        {"p.parquet": parquet(**GOOD_COLUMNS).replace(b"some text", b"\xff" * 14, 1)},
+        ("p.parquet: found damaged Parquet (", "wanted a whole Parquet file"),
     ),
     Case("a pairs folder without data files", "pairs", {"readme.txt": b"x"}, ("wanted pairs as Parquet or jsonl",)),
     groups("a group without a query", {"positives": ["a"]}, ("g.jsonl:2: found query None",), ("empty-text",)),
@@ -666,3 +673,60 @@ def test_a_fold_that_does_not_exist_is_refused():
     folds = {"count": 3, "keep": [3]}
     with pytest.raises(ConfigError, match="folds from 0 to 2"):
         PrepareConfig.load({"dataset": "x", "format": "beir", "query_folds": folds}, "recipe.yaml")
+
+
+WHOLE = [
+    Case("beir", "beir", BEIR, ()),
+    Case("trec", "trec", TREC, ()),
+    Case("pairs as jsonl", "pairs", {"p.jsonl": jsonl(*GOOD_PAIRS)}, ()),
+    Case("pairs as Parquet", "pairs", {"p.parquet": parquet(**GOOD_COLUMNS)}, ()),
+    Case("groups", "groups", {"g.jsonl": jsonl({"query": "a", "pos": ["yes"], "neg": [{"text": "no"}]})}, ()),
+    Case("medquad", "medquad", {"a/0000001.xml": MEDQUAD.format("").encode()}, ()),
+    Case("liveqa", "liveqa", LIVEQA, ()),
+]
+SCRAPS = [
+    b"null",
+    b"NaN",
+    b"1e400",
+    b"[]",
+    b'""',
+    b"\\u0000",
+    b"\\ud800",
+    b"\xff",
+    b"\0",
+    b"\t",
+    b"\n",
+    b'"',
+    b"-1",
+    b"<",
+]
+
+
+def damaged(data: bytes, chance: random.Random) -> bytes:
+    at = chance.randrange(len(data))
+    scrap = chance.choice(SCRAPS)
+    kind = chance.randrange(4)
+    if kind == 0:
+        return data[:at] + data[at + chance.randint(1, 8) :]
+    if kind == 1:
+        return data[:at]
+    return data[:at] + scrap + data[at + (len(scrap) if kind == 2 else 0) :]
+
+
+@pytest.mark.parametrize("case", WHOLE, ids=lambda case: case.about)
+def test_random_damage_is_an_error_or_a_quarantined_row(case: Case, tmp_path):
+    """However files are cut, overwritten or stuffed: a clear error, or a table whose counts add up; never a crash."""
+    chance = random.Random(case.about)
+    outcomes = set()
+    for _ in range(25):
+        name = chance.choice(sorted(case.files))
+        files = case.files | {name: damaged(case.files[name], chance)}
+        try:
+            manifest = run(Case("", case.format, files, ()), tmp_path, "quarantine")
+        except InputError as error:
+            outcomes.add("error" if "; wanted " in str(error) else "unclear error")
+        else:
+            outcomes.add("quarantined" if manifest.quarantined else "whole")
+            assert manifest.rows_in == manifest.rows + manifest.quarantined
+    assert outcomes - {"whole"}
+    assert "unclear error" not in outcomes
