@@ -47,9 +47,16 @@ def clean_text(value: Any, name: str, limit: int, may_be_empty: bool = False) ->
     if len(value) > limit:
         raise BadRow("text-too-long", f"{name} of {len(value):,} characters", f"at most {limit:,} (max_text_chars)")
     if not may_be_empty and not value.strip():
-        raise BadRow("empty-text", f"an empty {name}", f"a {name} with text")
+        raise empty_text(name)
     _check_characters(value, name)
     return value
+
+
+def empty_text(name: str) -> BadRow:
+    """What is said of a query without text, or a document with neither title nor text."""
+    return BadRow(
+        "empty-text", f"an empty {name}", {"text": "a document with a text or a title"}.get(name, f"a {name}")
+    )
 
 
 def clean_grade(value: Any, scale: Scale, whole: bool) -> float:

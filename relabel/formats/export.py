@@ -71,5 +71,5 @@ def export(config: ExportConfig, out: Folder, log: Callable[[str], None] = print
         raise ConfigError("scale", f"{list(stated.grades)}", own, "leave scale out")
     job = ExportJob(folder, manifest.kind, out, stated or manifest.scale or BINARY, config.split, config.negatives)
     writer.write(job)
-    log(f"export: {', '.join(f'{count:,} {name}' for name, count in job.counts.items())} to {out.uri}")
+    log(f"export: {', '.join(f'{count:,} {name}' for name, count in job.counts.items() if count)} to {out.uri}")
     return dict(job.counts)

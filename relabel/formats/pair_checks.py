@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from relabel.formats.checks import empty_text
 from relabel.formats.collection import repeated_rows
 from relabel.formats.faults import BadRow, Faults
 from relabel.records import Scale
@@ -44,9 +45,9 @@ def clean_rows(table: pa.Table, rules: PairRules, faults: Faults) -> pa.Table:
     for name in ("query", "title", "text"):
         long = pc.greater(pc.utf8_length(table.column(name)), rules.max_text_chars)
         table = _without(table, long, faults, lambda row, name=name: _too_long(row, name, rules.max_text_chars))
-    table = _without(table, _blank(table.column("query")), faults, lambda row: _empty("query"))
+    table = _without(table, _blank(table.column("query")), faults, lambda row: empty_text("query"))
     no_document = pc.and_(_blank(table.column("text")), _blank(table.column("title")))
-    table = _without(table, no_document, faults, lambda row: _empty("text"))
+    table = _without(table, no_document, faults, lambda row: empty_text("text"))
     for name in ("query_id", "doc_id", "query", "title", "text"):
         nul = pc.match_substring(table.column(name), "\0")
         table = _without(table, nul, faults, lambda row, name=name: _nul(row, name))
@@ -158,10 +159,6 @@ def _off_scale(labels: pa.ChunkedArray, rules: PairRules) -> pa.ChunkedArray:
 def _no_id(row: dict, name: str) -> BadRow:
     noun = {"query_id": "query id", "doc_id": "document id"}[name]
     return BadRow("missing-id", f"no {noun}" if row[name] is None else f"the empty {noun} {row[name]!r}", f"a {noun}")
-
-
-def _empty(name: str) -> BadRow:
-    return BadRow("empty-text", f"an empty {name}", f"a {name} with text")
 
 
 def _too_long(row: dict, name: str, limit: int) -> BadRow:
