@@ -62,7 +62,7 @@ def compare(
 
     Queries without a judged document are left out; queries without a relevant one count 0 for every system.
     """
-    names = list(measures_of(pool, gain))
+    names, lowest = list(measures_of(pool, gain)), pool.scale.grades[0]
     judged = ~np.isnan(systems[0][1].values[names[0]])
     values = {system.name: {name: ranked.values[name][judged] for name in names} for system, ranked in systems}
     kinds = {system.name: system for system, _ in systems}
@@ -70,13 +70,14 @@ def compare(
     tests = []
     for measure in (name for name in names if not name.startswith("Judged@")):
         tests += _tests(values, pairs, measure, resamples, permutations, confidence, seed)
-    relevant = np.bincount(pool.query[pool.relevant], minlength=len(pool.query_ids))[judged]
+    relevant, gain_left = (_per_query(pool, rows)[judged] for rows in (pool.relevant, pool.labels > lowest))
     found = {
         "primary": ndcg_name(gain),
         "measures": _descriptions(pool, gain, names),
         "queries": int(judged.sum()),
         "queries_without_judgement": int((~judged).sum()),
         "queries_without_relevant": int((relevant == 0).sum()),
+        "queries_without_gain": int((gain_left == 0).sum()),
         "pairs": int(pool.ranked.sum()),
         "pairs_judged": int((pool.ranked & pool.judged).sum()),
         "pairs_relevant": int((pool.ranked & pool.relevant).sum()),
@@ -135,8 +136,9 @@ def warnings(found: dict, kinds: dict[str, System]) -> list[str]:
         lines.append(f"{found['queries']} test queries are few: only large differences can be told from chance.")
     if found["queries_without_relevant"]:
         lines.append(
-            f"{found['queries_without_relevant']} of {found['queries']} test queries have no relevant document: every "
-            f"system gets 0 there."
+            f"{found['queries_without_relevant']} of {found['queries']} test queries have no relevant document, "
+            f"{found['queries_without_gain']} of them none above the lowest grade: RR, AP and P are 0 there for every "
+            f"system, and without a grade above the lowest nDCG is 0 too."
         )
     for test in primary_tests(found):
         trained, reference = not kinds[test["system"]].is_baseline, kinds[test["reference"]]
@@ -177,6 +179,11 @@ def sentence(test: dict, which: str) -> str:
 
 def probability(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def _per_query(pool: Pool, rows: np.ndarray) -> np.ndarray:
+    """How many of the rows [rows] each query has [queries]."""
+    return np.bincount(pool.query[rows], minlength=len(pool.query_ids))
 
 
 def _tests(values, pairs, measure, resamples, permutations, confidence, seed) -> list[dict]:

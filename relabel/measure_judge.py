@@ -124,12 +124,17 @@ def bm25_scores(pairs: pa.Table) -> np.ndarray:
 
 
 def encoder_scores(model: str, pairs: pa.Table) -> np.ndarray:
-    """Scores [rows] of a model folder in the sentence-transformers layout; a bi-encoder's are cosines."""
-    from relabel.scoring import document_text, score_texts
+    """Scores [rows] of a model folder in the sentence-transformers layout; a bi-encoder's are cosines.
 
+    A cross-encoder computes in float32: its scores are the logits themselves, which bfloat16 would round into ties.
+    """
+    from relabel.models import local_model
+    from relabel.scoring import architecture, document_text, score_texts
+
+    dtype = "float32" if architecture(local_model(model)) == "cross-encoder" else "auto"
     titles_and_texts = zip(pairs["title"].to_pylist(), pairs["text"].to_pylist(), strict=True)
     documents = [document_text(*both) for both in titles_and_texts]
-    return np.asarray(score_texts(model, pairs["query"].to_pylist(), documents), float)
+    return score_texts(model, pairs["query"].to_pylist(), documents, dtype=dtype)
 
 
 def refuse_judge_labels(pairs: pa.Table, where: str) -> pa.Table:

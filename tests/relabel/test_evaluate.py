@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -138,6 +139,20 @@ def test_per_query_values_average_to_the_reported_mean():
             assert entry["low"] <= entry["value"] <= entry["high"]
 
 
+def test_queries_without_relevant_documents_are_counted():
+    """Queries that no system can win are counted, those without any gain apart, and kept as zeros."""
+    grades = np.array([3.0, 0, 1, 0, 0, 0])
+    docs = [f"d{row}" for row in range(6)]
+    pool = Pool(list("abc"), np.repeat(np.arange(3), 2), docs, grades, np.ones(6, bool), SCALE)
+    found = compare(pool, [(System(FIRST_STAGE, "first stage"), rank_pool(pool, grades, "linear"))], "linear", 100, 100)
+    assert (found["queries_without_relevant"], found["queries_without_gain"]) == (2, 1)
+    assert found["values"][FIRST_STAGE][NDCG]["value"] == pytest.approx(2 / 3)
+    assert found["values"][FIRST_STAGE]["AP"]["value"] == pytest.approx(1 / 3)
+    assert any(
+        line.startswith("2 of 3 test queries have no relevant document, 1 of them") for line in found["warnings"]
+    )
+
+
 def test_metrics_are_plain_json_without_nan():
     """Everything that is written can be read by any JSON parser."""
     json.dumps(compared({FIRST_STAGE: 1.0, "constant": None}), allow_nan=False)
@@ -186,6 +201,41 @@ def test_only_candidates_are_ranked_on_request(tmp_path):
     found = evaluate(config(test, pool="candidates"), Folder(tmp_path / "out"), lambda line: None)
     assert found["pairs"] == 9
     assert found["values"][FIRST_STAGE]["Judged@10"]["value"] == 1.0
+
+
+ANSWERS = {
+    "how do I split a path into folder and file name": "Split a file path into its directory part and its file name.",
+    "wait for some seconds": "Suspend execution of the calling thread for the given number of seconds.",
+    "read a table with commas": "Return a reader object that will process lines of a comma-separated file.",
+}
+
+
+@pytest.mark.integration
+def test_the_real_encoder_as_zero_shot_and_as_re_ranker(tmp_path):
+    """The 22 M encoder finds the right answers; the same weights as a re-ranker folder give the same values."""
+    from relabel.models import local_model
+
+    rows = [
+        {"query_id": f"q{q}", "doc_id": f"d{d}", "query": query, "title": "", "text": text, "label": 3.0 * (q == d),
+         "label_source": "human", "query_frequency": None, "first_stage_rank": 3 - d, "first_stage_score": d / 2}
+        for q, query in enumerate(ANSWERS) for d, text in enumerate(ANSWERS.values())
+    ]  # fmt: skip
+    writer = TableWriter(Folder(tmp_path / "test"), "pairs", SCALE)
+    writer.write(pa.Table.from_pylist(rows, PAIRS))
+    writer.finish()
+    model = Folder(tmp_path / "rerankers" / "keep")
+    shutil.copytree(local_model("all-minilm-l6-v2"), tmp_path / "rerankers" / "keep" / "model")
+    write_queries_seen(model, [query_fingerprint("another question")])
+    model.write_json("training.json", {"labels": {"rule": {"rule": "keep"}}, "loss": "listnet"})
+    fields = {"models": [model.uri], "zero_shot": "all-minilm-l6-v2"}
+    found = evaluate(config(Folder(tmp_path / "test"), **fields), Folder(tmp_path / "out"), lambda line: None)
+    assert found["values"]["zero-shot encoder"]["RR@10"]["value"] == 1.0
+    assert found["values"]["keep"] == found["values"]["zero-shot encoder"]
+    assert found["values"][FIRST_STAGE]["RR@10"]["value"] == pytest.approx((1 / 3 + 1 / 2 + 1) / 3)
+    described = {system["name"]: system for system in found["systems"]}
+    assert (described["keep"]["rule"], described["keep"]["loss"]) == ("keep", "listnet")
+    rankings = read_whole(Folder(tmp_path / "out"), "rankings")
+    assert set(rankings["system"].to_pylist()) == {FIRST_STAGE, "zero-shot encoder", "keep"}
 
 
 def test_labels_of_a_judge_are_refused(tmp_path):
