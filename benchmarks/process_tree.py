@@ -27,7 +27,7 @@ class MemorySampler:
         self._thread = threading.Thread(target=self._sample, daemon=True)
 
     def __enter__(self) -> MemorySampler:
-        self._started = time.monotonic()
+        self._started, self._entered = time.monotonic(), time.time()
         self._thread.start()
         return self
 
@@ -39,6 +39,10 @@ class MemorySampler:
     def now(self) -> float:
         """Seconds since it started."""
         return time.monotonic() - self._started
+
+    def at(self, unix_time: float) -> float:
+        """A file's time in seconds since it started."""
+        return unix_time - self._entered
 
     def peak(self, start: float, stop: float) -> float:
         """Largest MiB between two times."""

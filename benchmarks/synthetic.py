@@ -29,7 +29,8 @@ def write_pairs(folder: Folder, rows: int, seed: int = 0, chunk_rows: int = 20_0
 
 
 def synthetic_pairs(rows: int, seed: int, chunk_rows: int) -> Iterator[pa.Table]:
-    """Chunks of `PAIRS`, the rows of a query contiguous."""
+    """Chunks of `PAIRS`, the rows of a query contiguous and never in two chunks."""
+    chunk_rows -= chunk_rows % DOCUMENTS_A_QUERY
     rng = np.random.default_rng(seed)
     words = vocabulary(rng)
     share = 1 / np.arange(2, VOCABULARY + 2)
