@@ -102,8 +102,11 @@ def _committed_rows(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, 
     if not todo:
         return
     runtime_env = {"env_vars": stage.environment} if stage.environment else None
+    io_tasks = max(2, stage.actors)  # one worker process each: more of them only cost memory
     dataset = (
-        ray.data.read_datasource(_ShardSource(pairs, todo), override_num_blocks=len(todo), num_cpus=IO_CPUS)
+        ray.data.read_datasource(
+            _ShardSource(pairs, todo), override_num_blocks=len(todo), concurrency=io_tasks, num_cpus=IO_CPUS
+        )
         .map_batches(
             _Worker,
             fn_constructor_args=(stage.worker, stage.arguments, {shard.index: shard for shard in todo}),
@@ -120,6 +123,7 @@ def _committed_rows(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, 
             batch_size=None,
             batch_format="pyarrow",
             zero_copy_batch=True,
+            concurrency=io_tasks,
             num_cpus=IO_CPUS,
         )
     )
