@@ -159,6 +159,8 @@ def grouped(
     if not len(labels):
         return []
     count = -(-len(labels) // group)
+    if 0 < len(positives) < count:
+        count = -(-len(negatives) // (group - 1))
     groups: list[list[int]] = [positives[start::count] for start in range(count)]
     if positives:
         for number in range(len(positives), count):
