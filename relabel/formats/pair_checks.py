@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from relabel.formats.checks import empty_text
-from relabel.formats.collection import repeated_rows
 from relabel.formats.faults import BadRow, Faults
+from relabel.formats.repeated import repeated_rows
 from relabel.records import Scale
 
 

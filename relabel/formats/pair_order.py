@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from relabel.formats.pair_checks import query_starts
-from relabel.formats.pairs import ROWS
+from relabel.formats.pair_rows import ROWS
 
 _BUCKET_ROWS = 32_768
 _MOST_BUCKETS = 256

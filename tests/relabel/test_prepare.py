@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from relabel.errors import ConfigError, InputError
-from relabel.formats import READERS, pair_order, pairs
+from relabel.formats import READERS, pair_order, pairs_parquet
 from relabel.formats.collection import Collection
 from relabel.formats.faults import Faults
 from relabel.formats.records import Document
@@ -96,7 +96,7 @@ def test_the_manifest_tells_what_happened(tmp_path):
 def test_rows_that_do_not_lie_together_are_sorted_on_disk(tmp_path, monkeypatch):
     """Shuffled rows give the table of the same rows in query order: queries by first appearance, then document id."""
     monkeypatch.setattr(pair_order, "_BUCKET_ROWS", 20)
-    monkeypatch.setattr(pairs, "_BATCH_ROWS", 16)
+    monkeypatch.setattr(pairs_parquet, "BATCH_ROWS", 16)
     rows = many_rows()
     random.Random(2).shuffle(rows)
     first = {}
@@ -112,7 +112,7 @@ def test_rows_that_do_not_lie_together_are_sorted_on_disk(tmp_path, monkeypatch)
 
 def test_queries_across_batches_stay_whole(tmp_path, monkeypatch):
     """A query whose rows lie in several read batches is checked as one: the duplicate at its far end is found."""
-    monkeypatch.setattr(pairs, "_BATCH_ROWS", 3)
+    monkeypatch.setattr(pairs_parquet, "BATCH_ROWS", 3)
     rows = many_rows(4)
     rows.insert(13, rows[7])
     dataset = parquet(tmp_path / "p.parquet", rows)
