@@ -71,6 +71,8 @@ class Ranks:
 
     def gathered(self, values: list[Any]) -> list[Any]:
         """The lists of all ranks, one after another; every rank must call this."""
+        if self.count == 1:
+            return values
         parts: list[list[Any]] = [[] for _ in range(self.count)]
         dist.all_gather_object(parts, values)
         return [value for part in parts for value in part]

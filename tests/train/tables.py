@@ -11,7 +11,20 @@ from relabel.tables import Manifest, TableWriter
 
 GRADED = Scale((0, 1, 2, 3), relevant_from=2)
 BINARY = Scale((0, 1), relevant_from=1)
-TOPICS = "apple river stone cloud engine paper window garden silver music winter forest button candle".split()
+TOPICS = (
+    "apple",
+    "river",
+    "stone",
+    "cloud",
+    "engine",
+    "paper",
+    "window",
+    "garden",
+    "silver",
+    "music",
+    "winter",
+    "tree",
+)
 
 
 def topic_pairs(queries: int = 12, documents: int = 8, seed: int = 0) -> list[dict]:

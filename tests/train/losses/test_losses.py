@@ -1,4 +1,4 @@
-"""What every loss promises: values by hand, public implementations, gradients, padding, order, weights, empty queries."""
+"""What every loss promises: values, gradients, and how padding, order, weights and empty queries count."""
 
 from __future__ import annotations
 

@@ -1,0 +1,153 @@
+"""The judge without the loop: logits, loss, prompts shared with judging, measures, export, LoRA."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from relabel.errors import ConfigError, InputError
+from relabel.storage import Folder
+from tests.relabel.language_models import tiny_model
+from tests.train.tables import BINARY, topic_pairs, write_pairs
+from train.grade_model import GradeModel, load_causal_lm, padded
+from train.judge import JudgeTask, JudgeTrainingConfig, train_judge
+from train.loop import Ranks
+from train.supervision import EXAMPLES
+
+ALONE = Ranks(0, 1, "cpu")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A tiny random model of a family, made once."""
+    made = {}
+
+    def model(family: str = "llama"):
+        if family not in made:
+            made[family] = tiny_model(family, tmp_path_factory.mktemp("models") / family)
+        return made[family]
+
+    return model
+
+
+@pytest.fixture
+def task(models, tmp_path):
+    def build(family: str = "llama", **options) -> JudgeTask:
+        config = JudgeTrainingConfig(pairs="unused", model=str(models(family)), max_document_tokens=32, **options)
+        return JudgeTask(config, Folder(tmp_path / "supervision"))
+
+    return build
+
+
+def examples(count: int = 8) -> pa.Table:
+    rows = [
+        {"query": row["query"], "title": row["title"], "text": row["text"], "grade": int(row["label"])}
+        for row in topic_pairs(queries=2, documents=count // 2)
+    ]
+    return pa.Table.from_pylist(rows, schema=EXAMPLES)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma", "qwen"])
+def test_logits_equal_the_models_own(models, family):
+    """Right-padded prompts of different lengths get the logits that the model gives each prompt alone."""
+    lm = load_causal_lm(models(family)).eval()
+    prompts = [[5, 9, 30, 2], [7], list(range(3, 40))]
+    with torch.inference_mode():
+        found = GradeModel(lm)(*padded(prompts, 0))
+        for prompt, logits in zip(prompts, found, strict=True):
+            torch.testing.assert_close(logits, lm(torch.tensor([prompt])).logits[0, -1], atol=1e-5, rtol=1e-4)
+
+
+def test_unknown_output_layer_is_refused(models):
+    """A model that computes its logits in another way is refused, instead of being trained on the wrong ones."""
+    lm = load_causal_lm(models())
+    plain = lm.forward
+    lm.forward = lambda **inputs: type("Output", (), {"logits": 3 * plain(**inputs).logits})
+    with pytest.raises(InputError, match=r"logits that differ by .* from hidden state × output layer"):
+        GradeModel(lm).check()
+
+
+def test_loss_is_the_cross_entropy_of_the_grade_token(task):
+    """The loss is −log p(grade token) over the whole vocabulary, the mean of the pairs."""
+    built = task()
+    model = built.build_model().eval()
+    rows = examples()
+    with torch.inference_mode():
+        found = built.loss(model, built.collate(rows)).item()
+        losses = []
+        for row in rows.to_pylist():
+            (prompt,) = built.encoder.encode([row["query"]], [row["title"]], [row["text"]])
+            logprobs = model.lm(torch.tensor([prompt.token_ids])).logits[0, -1].log_softmax(-1)
+            losses.append(-logprobs[built.encoder.label_token_ids[row["grade"]]].item())
+    assert found == pytest.approx(np.mean(losses), abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_training_learns_grades_and_exports(task, tmp_path, method):
+    """Both methods learn to tell grades apart; the merged folder gives the trained probabilities (bfloat16)."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    built = task(method=method, learning_rate=1e-2, rank=8)
+    built.validation.write_table("validation.parquet", examples(16))
+    model = built.build_model()
+    optimizer = torch.optim.AdamW(built.parameter_groups(model))
+    before = built.validate(model, ALONE)
+    for _ in range(40):
+        optimizer.zero_grad()
+        built.loss(model, built.collate(examples(16))).backward()
+        optimizer.step()
+    model.eval()
+    with torch.inference_mode():
+        after = built.validate(model, ALONE)
+        trained = built._logprobs(model, ALONE, examples())
+    assert before["cross-entropy"] > 2 > after["cross-entropy"]
+    assert after["off-grade mass"] < 0.1 < before["off-grade mass"]
+    assert after["AUC"] > 0.9
+    if method == "lora":
+        assert {name for name, one in model.named_parameters() if one.requires_grad} == {
+            name for name, _ in model.named_parameters() if "lora_" in name
+        }
+    built.export(model, tmp_path)
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
+    assert merged.dtype == torch.bfloat16
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "merged")
+    assert tokenizer("Relevance grade")["input_ids"] == built.encoder.tokenizer("Relevance grade")["input_ids"]
+    with torch.inference_mode():
+        opened = built._logprobs(GradeModel(merged.float()), ALONE, examples())
+    np.testing.assert_allclose(np.exp(opened), np.exp(trained), atol=0.05)
+    assert (tmp_path / "adapter" / "adapter_config.json").exists() == (method == "lora")
+
+
+def test_adapter_opens_over_its_base(task, models, tmp_path):
+    """The saved adapter over the base model gives what the merged model gives."""
+    from peft import PeftModel
+
+    built = task(method="lora", rank=4)
+    model = built.build_model()
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    model.eval()
+    prompt = torch.tensor([[5, 9, 30, 2]])
+    with torch.inference_mode():
+        expected = model(prompt, torch.tensor([3]))
+        built.export(model, tmp_path)
+        opened = PeftModel.from_pretrained(load_causal_lm(models()), tmp_path / "adapter").eval()
+        torch.testing.assert_close(opened(prompt).logits[:, -1], expected, atol=1e-4, rtol=1e-3)
+
+
+def test_prompt_with_other_grades_is_refused(models, tmp_path):
+    """Binary labels cannot train a judge of four grades; nothing is started."""
+    write_pairs(Folder(tmp_path / "pairs"), [row | {"label": row["label"] // 2} for row in topic_pairs()], BINARY)
+    config = JudgeTrainingConfig(pairs=str(tmp_path / "pairs"), model=str(models()))
+    with pytest.raises(ConfigError, match="4 grades for pairs with 2"):
+        train_judge(config, Folder(tmp_path / "out"), lambda line: None)
+
+
+def test_unknown_prompt_is_refused(tmp_path):
+    """A prompt that does not exist is an error with the ones that do."""
+    config = JudgeTrainingConfig(pairs=str(tmp_path), prompt="terse")
+    with pytest.raises(InputError, match=r"prompt: found 'terse'; wanted one of .*terse-0-3"):
+        train_judge(config, Folder(tmp_path / "out"), lambda line: None)
