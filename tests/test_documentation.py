@@ -35,7 +35,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 def relabel_commands(text: str) -> list[str]:
     """Every `relabel …` line of the fenced blocks."""
-    lines = (line.strip() for block in blocks(text, "") for line in block.splitlines())
+    lines = (line.strip() for block in blocks(text, "") for line in block.replace("\\\n", " ").splitlines())
     return [line.split("  #")[0] for line in lines if line.startswith("relabel ")]
 
 
