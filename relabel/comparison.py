@@ -2,7 +2,7 @@
 
 Pure functions of scores; `relabel.evaluate` reads tables and models. Every re-ranker is tested against every baseline
 (first stage, zero-shot encoder), and every re-ranker on adjusted labels against those on the original labels. Holm's
-correction covers all tests of one measure. Invariant: a trained system below a baseline is named in `warnings`.
+correction covers all tests of one measure. `relabel.findings` puts the outcome into sentences.
 """
 
 from __future__ import annotations
@@ -13,13 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from relabel.metrics import CUTOFF, TIE_ORDERS, Gain, Pool, Ranked, measures_of, ndcg_name
+from relabel.findings import findings, warnings
+from relabel.metrics import CUTOFF, Gain, Pool, Ranked, measures_of, ndcg_name
 from relabel.significance import holm, mean_interval, paired_randomisation, standardised_difference
 
-#: From this share of queries with ties in reach of the top 10 a system is warned about.
-TIED_SHARE = 0.1
-#: Below this many queries the report says that they are few.
-FEW_QUERIES = 30
 #: A corrected p-value below this is called significant.
 LEVEL = 0.05
 
@@ -65,7 +62,6 @@ def compare(
     names, lowest = list(measures_of(pool, gain)), pool.scale.grades[0]
     judged = ~np.isnan(systems[0][1].values[names[0]])
     values = {system.name: {name: ranked.values[name][judged] for name in names} for system, ranked in systems}
-    kinds = {system.name: system for system, _ in systems}
     pairs = pairs_to_test([system for system, _ in systems])
     tests = []
     for measure in (name for name in names if not name.startswith("Judged@")):
@@ -103,7 +99,7 @@ def compare(
             },
         },
     }
-    return found | {"warnings": warnings(found, kinds), "findings": findings(found, kinds)}
+    return found | {"warnings": warnings(found), "findings": findings(found)}
 
 
 def pairs_to_test(systems: Sequence[System]) -> list[tuple[str, str]]:
@@ -115,70 +111,6 @@ def pairs_to_test(systems: Sequence[System]) -> list[tuple[str, str]]:
     pairs += [(system.name, name) for system in trained for name in baselines]
     originals = [system.name for system in trained if system.on_original_labels]
     return pairs + [(system.name, name) for system in trained if not system.on_original_labels for name in originals]
-
-
-def warnings(found: dict, kinds: dict[str, System]) -> list[str]:
-    """What a reader must know before believing a value: ties, constant scores, few queries, regressions."""
-    lines = []
-    for system in found["systems"]:
-        ties = system["ties"]
-        if ties["constant"]:
-            lines.append(
-                f"{system['name']} gives all documents of {ties['constant']} of {ties['queries']} queries the same "
-                f"score: it does not rank them. Their values are those of a random order."
-            )
-        if ties["tied"] > TIED_SHARE * max(ties["queries"], 1) and ties["tied"] > ties["constant"]:
-            lines.append(
-                f"{system['name']} has equal scores in reach of the top {CUTOFF} in {ties['tied']} of "
-                f"{ties['queries']} queries: values there are means over {TIE_ORDERS} random orders of these documents."
-            )
-    if found["queries"] < FEW_QUERIES:
-        lines.append(f"{found['queries']} test queries are few: only large differences can be told from chance.")
-    if found["queries_without_relevant"]:
-        lines.append(
-            f"{found['queries_without_relevant']} of {found['queries']} test queries have no relevant document, "
-            f"{found['queries_without_gain']} of them none above the lowest grade: RR, AP and P are 0 there for every "
-            f"system, and without a grade above the lowest nDCG is 0 too."
-        )
-    for test in primary_tests(found):
-        trained, reference = not kinds[test["system"]].is_baseline, kinds[test["reference"]]
-        if test["difference"]["value"] < 0 and trained and reference.is_baseline:
-            lines.append(sentence(test, f"the {reference.name}"))
-    return lines
-
-
-def findings(found: dict, kinds: dict[str, System]) -> list[str]:
-    """What relabelling brought: adjusted against original labels, one sentence a test, on the primary measure."""
-    between = [test for test in primary_tests(found) if not kinds[test["reference"]].is_baseline]
-    if not between:
-        return ["No re-ranker on adjusted labels was compared with one on the original labels."]
-    return [sentence(test, f"re-ranker {test['reference']} on the original labels") for test in between]
-
-
-def primary_tests(found: dict) -> list[dict]:
-    return [test for test in found["tests"] if test["measure"] == found["primary"]]
-
-
-def sentence(test: dict, which: str) -> str:
-    """One test in words; `which` says what the reference is."""
-    difference = test["difference"]
-    how = "better" if difference["value"] > 0 else "worse"
-    if difference["value"] == 0:
-        relation = "equals"
-    elif test["significant"]:
-        relation = f"is significantly {how} than"
-    else:
-        relation = f"is {how} than, but not significantly different from,"
-    interval = "" if difference["low"] is None else f" [{difference['low']:+.3f}, {difference['high']:+.3f}]"
-    change = f"{difference['value']:+.3f}{interval}".replace("-", "−")
-    return (
-        f"Re-ranker {test['system']} {relation} {which}: {test['measure']} {test['value']:.3f} against "
-        f"{test['reference_value']:.3f}, difference {change}, corrected p {probability(test['p_holm'])}."
-    )
-
-
-def probability(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def _per_query(pool: Pool, rows: np.ndarray) -> np.ndarray:

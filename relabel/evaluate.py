@@ -10,7 +10,6 @@ Run: `relabel evaluate --test PAIRS --models DIR DIR --zero-shot all-minilm-l6-v
 from __future__ import annotations
 
 import posixpath
-from collections import Counter
 from collections.abc import Callable
 from time import perf_counter
 from typing import Literal
@@ -19,13 +18,13 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from relabel.circularity import check_lineage, refuse_judge_labels, source_warnings
 from relabel.comparison import System, compare
 from relabel.config import Config
-from relabel.errors import CircularEvidence, ConfigError, InputError
-from relabel.lineage import QUERIES_SEEN, query_fingerprint, read_queries_seen
-from relabel.measure_judge import encoder_scores, refuse_judge_labels
+from relabel.errors import ConfigError, InputError
+from relabel.measure_judge import encoder_scores
 from relabel.metrics import Gain, Pool, Ranked, rank_pool
-from relabel.overlap import document_overlap
+from relabel.overlap import document_overlap, overlap_notes
 from relabel.records import RANKINGS
 from relabel.storage import Folder
 from relabel.tables import TableWriter, read_manifest, read_whole
@@ -74,7 +73,7 @@ def evaluate(config: EvaluateConfig, out: Folder, log: Callable[[str], None] = p
     if scale is None:
         raise InputError(folder.uri, "a table without a label scale", "pairs with human labels")
     pairs = refuse_judge_labels(read_whole(folder, "pairs"), folder.uri)
-    lineage = check_lineage(config, pairs)
+    lineage = check_lineage(pairs, config.test, _lineage_folders(config), config.allow_seen_queries)
     pool = pool_of(pairs, scale, config.pool, folder.uri)
     counts = f"{len(pool.query_ids)} queries, {pool.ranked.sum()} candidates, {pool.judged.sum()} judged pairs"
     log(f"evaluate: {counts}")
@@ -148,58 +147,6 @@ def rankings_of(system: str, pool: Pool, rank: np.ndarray, scores: np.ndarray) -
         pa.array(np.asarray(scores, float)[rows], pa.float64()),
     ]
     return pa.table(columns, schema=RANKINGS)
-
-
-def check_lineage(config: EvaluateConfig, pairs: pa.Table) -> dict:
-    """Which models have seen which test queries, by normalised text.
-
-    Raises:
-        CircularEvidence: for any overlap, unless `allow_seen_queries`.
-    """
-    queries = {query_fingerprint(text): text for text in pairs["query"].unique().to_pylist()}
-    checked, lines = [], []
-    for uri in _lineage_folders(config):
-        folder = Folder(uri)
-        if not folder.exists(QUERIES_SEEN):
-            checked.append({"folder": uri, "queries_seen": None, "overlap": None})
-            lines.append(
-                f"{posixpath.basename(folder.uri)} carries no list of the queries that it was trained on: that it has "
-                f"not seen the test queries could not be checked."
-            )
-            continue
-        seen = read_queries_seen(folder)
-        common = [text for fingerprint, text in queries.items() if fingerprint in seen]
-        checked.append({"folder": uri, "queries_seen": len(seen), "overlap": len(common)})
-        if not common:
-            continue
-        some = ", ".join(repr(text[:60]) for text in common[:3]) + (", …" if len(common) > 3 else "")
-        told = f"{len(common)} of {len(queries)} test queries that {uri} has seen in training ({some})"
-        if not config.allow_seen_queries:
-            raise CircularEvidence(
-                config.test, told, "queries that no model has seen", "take them out of training, or out of the test set"
-            )
-        lines.append(f"Circular evidence, allowed by request: {told}.")
-    return {"checked": checked, "test_queries": len(queries), "warnings": lines}
-
-
-def source_warnings(pairs: pa.Table) -> list[str]:
-    """A warning for each source of test labels that is not known to be people."""
-    labelled = pairs.filter(pairs["label"].is_valid())["label_source"]
-    counts = Counter(source for source in labelled.to_pylist() if source != "human")
-    return [
-        f"{count:,} of {len(labelled):,} test labels come from {source!r}, not from people as far as the table says: "
-        f"the evidence is worth as much as that source."
-        for source, count in sorted(counts.items())
-    ]
-
-
-def overlap_notes(documents: list[dict]) -> list[str]:
-    """One sentence for each training table that shares documents with the test table."""
-    return [
-        f"{entry['shared']:,} of {entry['test_documents']:,} test documents were also in training, with other queries."
-        for entry in documents
-        if entry["shared"]
-    ]
 
 
 def _scored(config: EvaluateConfig, names: list[str], pairs: pa.Table, pool: Pool, log):

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from relabel.agreement import agreement
+from relabel.circularity import refuse_judge_labels
 from relabel.errors import CircularEvidence, InputError
 from relabel.first_stage import BM25Ranker, FirstStageConfig
 from relabel.lineage import query_fingerprint, read_queries_seen
@@ -135,24 +136,6 @@ def encoder_scores(model: str, pairs: pa.Table) -> np.ndarray:
     titles_and_texts = zip(pairs["title"].to_pylist(), pairs["text"].to_pylist(), strict=True)
     documents = [document_text(*both) for both in titles_and_texts]
     return score_texts(model, pairs["query"].to_pylist(), documents, dtype=dtype)
-
-
-def refuse_judge_labels(pairs: pa.Table, where: str) -> pa.Table:
-    """`pairs` as they are, where none of the labels was made by a judge.
-
-    Raises:
-        CircularEvidence: naming the judge and counting its labels.
-    """
-    sources = Counter(pairs["label_source"].to_pylist())
-    machine = {source: count for source, count in sources.items() if source.startswith("judge:")}
-    if machine:
-        raise CircularEvidence(
-            where,
-            f"{sum(machine.values())} labels made by a judge ({', '.join(sorted(machine))})",
-            "labels given by people",
-            "evaluate on a pairs table prepared with --label-source human",
-        )
-    return pairs
 
 
 def _keys(table: pa.Table) -> tuple[list[str], list[str]]:

@@ -30,6 +30,15 @@ def document_overlap(test: pa.Table, trained_on: list[str]) -> list[dict]:
     return [{"pairs": uri, "test_documents": len(wanted), "shared": _shared(wanted, Folder(uri))} for uri in trained_on]
 
 
+def overlap_notes(documents: list[dict]) -> list[str]:
+    """One sentence for each training table that shares documents with the test table."""
+    return [
+        f"{entry['shared']:,} of {entry['test_documents']:,} test documents were also in training, with other queries."
+        for entry in documents
+        if entry["shared"]
+    ]
+
+
 def _shared(wanted: set[str], pairs: Folder) -> int | None:
     if not pairs.exists(MANIFEST) or read_manifest(pairs, "pairs").rows > MOST_ROWS:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relabel.comparison import primary_tests, probability
+from relabel.findings import primary_tests, probability
 from relabel.metrics import JUDGED_ONLY
 from relabel.report.blocks import Block, Cell, Dot, Dots, Folded, Section, Table, Text, not_run
 from relabel.report.run_files import Run

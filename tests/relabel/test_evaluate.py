@@ -12,10 +12,10 @@ import pytest
 
 from relabel.comparison import System, compare, pairs_to_test
 from relabel.errors import CircularEvidence, ConfigError, InputError
-from relabel.evaluate import FIRST_STAGE, EvaluateConfig, evaluate, first_stage_scores, overlap_notes
+from relabel.evaluate import FIRST_STAGE, EvaluateConfig, evaluate, first_stage_scores
 from relabel.lineage import query_fingerprint, write_queries_seen
 from relabel.metrics import Pool, rank_pool
-from relabel.overlap import document_overlap
+from relabel.overlap import document_overlap, overlap_notes
 from relabel.records import PAIRS, Scale
 from relabel.storage import Folder
 from relabel.tables import TableWriter, read_whole

@@ -1,0 +1,83 @@
+"""Refusal of circular evidence: labels made by a judge, queries seen in training; and labels that are not from people.
+
+Queries are recognised by their normalised text (`relabel.lineage`), so other ids do not hide them. Pure but for
+reading the `queries_seen.parquet` of trained folders.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections import Counter
+
+import pyarrow as pa
+
+from relabel.errors import CircularEvidence
+from relabel.lineage import QUERIES_SEEN, query_fingerprint, read_queries_seen
+from relabel.storage import Folder
+
+
+def refuse_judge_labels(pairs: pa.Table, where: str) -> pa.Table:
+    """`pairs` as they are, where none of the labels was made by a judge.
+
+    Raises:
+        CircularEvidence: naming the judge and counting its labels.
+    """
+    sources = Counter(pairs["label_source"].to_pylist())
+    machine = {source: count for source, count in sources.items() if source.startswith("judge:")}
+    if machine:
+        raise CircularEvidence(
+            where,
+            f"{sum(machine.values())} labels made by a judge ({', '.join(sorted(machine))})",
+            "labels given by people",
+            "evaluate on a pairs table prepared with --label-source human",
+        )
+    return pairs
+
+
+def check_lineage(pairs: pa.Table, where: str, folders: list[str], allow_seen: bool) -> dict:
+    """Which models have seen which test queries, by normalised text.
+
+    Args:
+        pairs: the test pairs.
+        where: their address, for messages.
+        folders: addresses of trained folders.
+        allow_seen: report an overlap instead of refusing it.
+
+    Raises:
+        CircularEvidence: for any overlap, unless it is allowed.
+    """
+    queries = {query_fingerprint(text): text for text in pairs["query"].unique().to_pylist()}
+    checked, lines = [], []
+    for uri in folders:
+        folder = Folder(uri)
+        if not folder.exists(QUERIES_SEEN):
+            checked.append({"folder": uri, "queries_seen": None, "overlap": None})
+            lines.append(
+                f"{posixpath.basename(folder.uri)} carries no list of the queries that it was trained on: that it has "
+                f"not seen the test queries could not be checked."
+            )
+            continue
+        seen = read_queries_seen(folder)
+        common = [text for fingerprint, text in queries.items() if fingerprint in seen]
+        checked.append({"folder": uri, "queries_seen": len(seen), "overlap": len(common)})
+        if not common:
+            continue
+        some = ", ".join(repr(text[:60]) for text in common[:3]) + (", …" if len(common) > 3 else "")
+        told = f"{len(common)} of {len(queries)} test queries that {uri} has seen in training ({some})"
+        if not allow_seen:
+            raise CircularEvidence(
+                where, told, "queries that no model has seen", "take them out of training, or out of the test set"
+            )
+        lines.append(f"Circular evidence, allowed by request: {told}.")
+    return {"checked": checked, "test_queries": len(queries), "warnings": lines}
+
+
+def source_warnings(pairs: pa.Table) -> list[str]:
+    """A warning for each source of test labels that is not known to be people."""
+    labelled = pairs.filter(pairs["label"].is_valid())["label_source"]
+    counts = Counter(source for source in labelled.to_pylist() if source != "human")
+    return [
+        f"{count:,} of {len(labelled):,} test labels come from {source!r}, not from people as far as the table says: "
+        f"the evidence is worth as much as that source."
+        for source, count in sorted(counts.items())
+    ]
