@@ -27,6 +27,7 @@ def agreement(
     human_scale: Scale,
     judge_scale: Scale,
     others: Mapping[str, np.ndarray] | None = None,
+    sources: Mapping[str, int] | None = None,
     resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -39,6 +40,7 @@ def agreement(
         probabilities: the judge's distribution over the grades of `judge_scale` [pairs, grades].
         query_ids: the query of each pair [pairs].
         others: name → scores [pairs] of other scorers on the same pairs, any monotone unit.
+        sources: where the grades come from, with their numbers; anything but `human` is pointed out.
 
     Returns:
         JSON values; `verdict` is a list of plain sentences and `trust` is no, doubtful or yes.
@@ -76,6 +78,7 @@ def agreement(
         "human_scale": human_scale.to_json(),
         "judge_scale": judge_scale.to_json(),
         "compared": compared,
+        "human_sources": dict(sources or {}),
         "human_grades": {str(grade): float(np.mean(human == grade)) for grade in human_scale.grades},
         "judge_grades": {str(grade): float(np.mean(grades == grade)) for grade in judge_scale.grades},
         "relevant_share": float(relevant.mean()),

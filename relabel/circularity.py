@@ -72,12 +72,17 @@ def check_lineage(pairs: pa.Table, where: str, folders: list[str], allow_seen: b
     return {"checked": checked, "test_queries": len(queries), "warnings": lines}
 
 
+def label_sources(pairs: pa.Table) -> dict[str, int]:
+    """Where the labels come from, with their numbers; rows without a label do not count."""
+    return dict(Counter(pairs.filter(pairs["label"].is_valid())["label_source"].to_pylist()))
+
+
 def source_warnings(pairs: pa.Table) -> list[str]:
     """A warning for each source of test labels that is not known to be people."""
-    labelled = pairs.filter(pairs["label"].is_valid())["label_source"]
-    counts = Counter(source for source in labelled.to_pylist() if source != "human")
+    sources = label_sources(pairs)
     return [
-        f"{count:,} of {len(labelled):,} test labels come from {source!r}, not from people as far as the table says: "
-        f"the evidence is worth as much as that source."
-        for source, count in sorted(counts.items())
+        f"{count:,} of {sum(sources.values()):,} test labels come from {source!r}, which does not mean people: the "
+        f"evidence is worth as much as that source."
+        for source, count in sorted(sources.items())
+        if source != "human"
     ]

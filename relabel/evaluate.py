@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from relabel.circularity import check_lineage, refuse_judge_labels, source_warnings
+from relabel.circularity import check_lineage, label_sources, refuse_judge_labels, source_warnings
 from relabel.comparison import System, compare
 from relabel.config import Config
 from relabel.errors import ConfigError, InputError
@@ -85,7 +85,13 @@ def evaluate(config: EvaluateConfig, out: Folder, log: Callable[[str], None] = p
     found = compare(pool, ranked, config.gain, config.resamples, config.permutations, config.confidence, config.seed)
     texts = dict(zip(pairs["query_id"].to_pylist(), pairs["query"].to_pylist(), strict=True))
     found["per_query"]["queries"] = [texts[query_id][:QUERY_CLIP] for query_id in found["per_query"]["query_ids"]]
-    found["test_table"] = {"uri": config.test, "scale": scale.to_json(), "pool": config.pool, "seed": config.seed}
+    found["test_table"] = {
+        "uri": config.test,
+        "scale": scale.to_json(),
+        "sources": label_sources(pairs),
+        "pool": config.pool,
+        "seed": config.seed,
+    }
     sources, shared = source_warnings(pairs), document_overlap(pairs, _trained_on(config))
     found["lineage"] = lineage | {"documents": shared}
     found["warnings"] = [*lineage["warnings"], *sources, *overlap_notes(shared), *found["warnings"]]

@@ -81,13 +81,13 @@ def measure_judge(
         human_scale,
         manifest.scale,
         scores,
+        Counter(joined["label_source"].to_pylist()),
         resamples,
         seed=seed,
     )
     about = {name: manifest.about.get(name) for name in ("judge_id", "engine", "model", "prompt")}
     found |= {
         "judge": about,
-        "human_sources": dict(Counter(joined["label_source"].to_pylist())),
         "pairs_of_seen_queries": pairs.num_rows - fresh.num_rows,
         "queries_seen": len(seen_texts),
         "pairs_without_judgement": int(np.sum(places < 0)),

@@ -46,13 +46,16 @@ def plain_verdict(agreement: dict) -> list[str]:
     ]
     exact, majority, kappa = agreement["accuracy"], agreement["majority"], agreement["kappa"]["unweighted"]
     sentences.append(
-        f"It gives the human answer ({agreement['compared']}) in {percent(exact['value'])} of the pairs; "
+        f"It gives the reference grade ({agreement['compared']}) in {percent(exact['value'])} of the pairs; "
         f"always answering {majority['answer']} would in {percent(majority['accuracy'])}. "
         f"Cohen's κ is {with_interval(kappa)}: {_kappa_words(kappa)}."
     )
     grade, share = max(agreement["judge_grades"].items(), key=lambda entry: entry[1])
     if share >= ONE_GRADE_SHARE:
         sentences.append(f"It answers {grade} for {percent(share)} of the pairs: it hardly tells documents apart.")
+    others = sorted(source for source in agreement["human_sources"] if source != "human")
+    if others:
+        sentences.append(f"The grades that it is compared with come from {' and '.join(others)}, not from people.")
     if agreement["queries"] < FEW_QUERIES:
         sentences.append(f"{agreement['queries']} queries are few: the intervals are wide.")
     return [*sentences, _conclusion(agreement)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relabel.report.blocks import Bar, Bars, Block, Section, Table, Text, not_run
 from relabel.report.run_files import Run
-from relabel.report.words import count, share
+from relabel.report.words import count, flat, share
 
 TITLE = "Funnel of pairs"
 
@@ -25,6 +25,10 @@ def section(run: Run) -> Section:
             bars.append(bar(f"changed by {labels.rule}", labels.change["changed"], "second"))
         bars.append(bar(f"trainable after {labels.rule}", _trainable(labels.change)))
     blocks: list[Block] = [Bars("Pairs at each step, as a share of the pairs read", bars)]
+    left_out = flat((run.pairs.about.get("funnel") or {}).get("left_out") or {})
+    names = [[name.replace("_", " "), count(int(number))] for name, number in left_out if number != "0"]
+    if names:
+        blocks.append(Table("Left out of the pairs by the recipe", ["what", "number"], names))
     rows = [
         [name, reason, count(rows)]
         for name, reasons in _reasons(run).items()

@@ -7,7 +7,7 @@ from relabel.report.run_files import Run
 from relabel.report.words import count, interval, share, value
 from relabel.verdict import headline_auc
 
-TITLE = "The judge against people"
+TITLE = "The judge against reference grades"
 #: The AUC axis starts here unless an interval reaches below.
 AXIS_START = 0.3
 
@@ -59,7 +59,7 @@ def _table(found: dict) -> Table:
     binary, error, majority = found["binary"], found["mean_absolute_error"], found["majority"]
     always = f"always {majority['answer']}: {share(majority['accuracy'])}"
     rows = [
-        ["same answer as people", interval(found["accuracy"], 2), always],
+        ["same grade", interval(found["accuracy"], 2), always],
         ["same side of the relevance boundary", interval(binary["accuracy"], 2),
          f"always the commoner side: {share(binary['majority_accuracy'])}"],
         ["Cohen's κ", interval(found["kappa"]["unweighted"], 2), "unrelated graders: 0"],
@@ -94,8 +94,8 @@ def _confusion(found: dict) -> Table:
         total = max(sum(line), 1)
         rows.append([name, *(Cell(count(cell), heat=cell / total) for cell in line), share(sum(line) / found["pairs"])])
     return Table(
-        f"People's grades (down) and the judge's (across), {found['compared']}; shade is the share of the line",
-        ["people \\ judge", *confusion["classes"], "of all pairs"],
+        f"Reference grades (down) and the judge's (across), {found['compared']}; shade is the share of the line",
+        ["reference \\ judge", *confusion["classes"], "of all pairs"],
         rows,
     )
 
@@ -103,13 +103,13 @@ def _confusion(found: dict) -> Table:
 def _reliability(found: dict) -> Lines:
     points = [(entry["mean_probability"], entry["relevant_share"]) for entry in found["calibration"]["bins"]]
     return Lines(
-        "Reliability: the judge's P(relevant) (across) and the share that people call relevant (up); "
+        "Reliability: the judge's P(relevant) (across) and the share that is relevant by the reference (up); "
         "a calibrated judge follows the diagonal",
         [Line("diagonal", [(0, 0), (1, 1)], "diagonal"), Line("judge", points)],
         left="0",
         right="P(relevant) 1",
         bottom="",
-        top="1 relevant for people",
+        top="1 relevant",
         marks=True,
         square=True,
     )
@@ -118,6 +118,10 @@ def _reliability(found: dict) -> Lines:
 def _left_out(found: dict) -> str:
     seen, missing = found.get("pairs_of_seen_queries"), found.get("pairs_without_judgement")
     words = [f"{count(found['pairs'])} pairs of {count(found['queries'])} queries; {found['interval']}."]
+    if found["human_sources"]:
+        words.append(
+            f"Reference grades: {', '.join(f'{name} {count(n)}' for name, n in found['human_sources'].items())}."
+        )
     if seen:
         words.append(f"{count(seen)} pairs of {count(found['queries_seen'])} queries seen in training were left out.")
     if missing:

@@ -8,7 +8,7 @@ from relabel.report.blocks import Block, Cell, Dot, Dots, Folded, Section, Table
 from relabel.report.run_files import Run
 from relabel.report.words import count, interval, plural, share, signed, value
 
-TITLE = "Rankings on human judgements"
+TITLE = "Rankings on held-out judgements"
 
 
 def section(run: Run) -> Section:
@@ -37,9 +37,11 @@ def section(run: Run) -> Section:
 
 def _pool(found: dict) -> str:
     judged = found["pairs_judged"] / max(found["pairs"], 1)
+    sources = found.get("test_table", {}).get("sources", {})
+    graders = " and ".join("people" if source == "human" else source for source in sources) or "people"
     return (
         f"{plural(found['queries'], 'query', 'queries')}, {count(found['pairs'])} candidates, {share(judged)} of them "
-        f"judged by people, {count(found['pairs_relevant'])} relevant. Intervals: {found['interval']}, "
+        f"judged by {graders}, {count(found['pairs_relevant'])} relevant. Intervals: {found['interval']}, "
         f"{found['confidence'] * 100:g} %. Tests: {found['test']}."
     )
 

@@ -13,17 +13,20 @@ def section(run: Run) -> Section:
         blocks += [Bullets(run.metrics.get("findings") or ["Systems were measured, none was compared."])]
         blocks += [Notice(line, "warn") for line in run.metrics.get("warnings") or []]
     else:
-        blocks.append(Notice("No ranking was measured on human grades: what relabelling brought is not known.", "warn"))
+        blocks.append(Notice("No ranking was measured on held-out grades: what it brought is not known.", "warn"))
     return Section("summary", "What was done, and can it be trusted?", blocks)
 
 
 def _done(run: Run) -> list[str]:
     sentences = []
     if run.pairs:
-        source = run.pairs.about.get("source") or run.pairs.about.get("format")
-        sentences.append(
-            f"{plural(run.pairs.rows, 'query–document pair')} were prepared" + (f" from {source}." if source else ".")
-        )
+        about = run.pairs.about
+        queries = f" of {plural(about['queries'], 'query', 'queries')}" if about.get("queries") else ""
+        source = str(about.get("dataset") or about.get("format") or "a table").rstrip("/").rsplit("/", 1)[-1]
+        labelled = f", labelled by {' and '.join(about['label_sources'])}" if about.get("label_sources") else ""
+        pairs = plural(run.pairs.rows, "query–document pair", "query–document pairs")
+        verb = "was" if run.pairs.rows == 1 else "were"
+        sentences.append(f"{pairs}{queries} {verb} prepared from {source}{labelled}.")
     for manifest in run.judgements.values():
         about = manifest.about
         judge = about.get("model") or about.get("engine") or "a judge"
@@ -37,14 +40,14 @@ def _done(run: Run) -> list[str]:
         sentences.append(f"{plural(len(run.rerankers), 're-ranker was', 're-rankers were')} trained: {names}.")
     if run.metrics:
         sentences.append(
-            f"Rankings were measured on {plural(run.metrics['queries'], 'query', 'queries')} with human grades."
+            f"Rankings were measured on {plural(run.metrics['queries'], 'query', 'queries')} with held-out grades."
         )
     return sentences or ["This run folder holds no finished stage yet."]
 
 
 def _trust(run: Run) -> list[Block]:
     if not run.agreement:
-        return [Notice("The judge was not compared with people: nothing is known about its labels.", "warn")]
+        return [Notice("The judge was not compared with any grades: nothing is known about its labels.", "warn")]
     tone = "good" if run.agreement.get("trust") == "yes" else "warn"
     *facts, conclusion = run.agreement["verdict"]
     return [Bullets(facts), Notice(conclusion, tone)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relabel.report.blocks import Block, Line, Lines, Section, Table, not_run
+from relabel.report.blocks import Block, Folded, Line, Lines, Section, Table, not_run
 from relabel.report.run_files import Run
 from relabel.report.words import count, duration, value
 
@@ -21,7 +21,11 @@ def section(run: Run) -> Section:
             words=True,
         )
     ]
-    return Section("training", TITLE, blocks + [plot for entry in trainings.items() for plot in _curves(*entry)])
+    for name, training in trainings.items():
+        plots = _curves(name, training)
+        if plots:
+            blocks.append(Folded(f"{name}: loss and validation", plots, opened=len(trainings) == 1 or name == "judge"))
+    return Section("training", TITLE, blocks)
 
 
 def _row(name: str, training: dict) -> list[str]:
@@ -33,7 +37,7 @@ def _row(name: str, training: dict) -> list[str]:
         count(training.get("best_step")),
         value(training.get("best_score")),
         duration(training.get("seconds")),
-        " ".join(str(training[key]) for key in ("device", "dtype") if training.get(key)),
+        " ".join(str(training[key]).split(" (")[0] for key in ("device", "dtype") if training.get(key)),
     ]
 
 

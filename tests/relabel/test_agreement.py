@@ -138,7 +138,7 @@ def test_a_judge_without_skill_is_called_that():
     """A judge at chance beside a good scorer is called not distinguishable from chance, worse, not to be trusted."""
     human, grades, probabilities, queries = simulated(0.0)
     encoder = human + np.random.default_rng(5).normal(size=len(human))
-    found = agreement(human, grades, probabilities, queries, FOUR, FOUR, {"the zero-shot encoder": encoder}, 300)
+    found = agreement(human, grades, probabilities, queries, FOUR, FOUR, {"the zero-shot encoder": encoder}, None, 300)
     assert found["trust"] == "no"
     first, inside, *_, last = found["verdict"]
     assert first.startswith("On 800 held-out pairs of 40 queries the judge's AUC(≥2) is 0.")
@@ -151,7 +151,7 @@ def test_a_good_judge_is_called_better():
     """A judge clearly above chance and above the scorers beside it is trusted, with the caveat."""
     human, grades, probabilities, queries = simulated(3.0)
     noise = np.random.default_rng(5).normal(size=len(human))
-    found = agreement(human, grades, probabilities, queries, FOUR, FOUR, {"BM25": human + 4 * noise}, 300)
+    found = agreement(human, grades, probabilities, queries, FOUR, FOUR, {"BM25": human + 4 * noise}, None, 300)
     assert found["trust"] == "yes"
     assert "better than chance and better than BM25" in found["verdict"][0]
     assert "only the ranking on human judgements can tell" in found["verdict"][-1]
@@ -161,7 +161,7 @@ def test_a_judge_as_good_as_a_free_scorer_is_doubtful():
     """No clear difference from a scorer that costs nothing is said, and is no reason to trust."""
     human, grades, probabilities, queries = simulated(2.0)
     twin = probabilities @ np.arange(4)
-    found = agreement(human, grades, probabilities, queries, FOUR, FOUR, {"BM25": twin}, 300)
+    found = agreement(human, grades, probabilities, queries, FOUR, FOUR, {"BM25": twin}, None, 300)
     assert found["trust"] == "doubtful"
     assert "not distinguishable from BM25" in found["verdict"][0]
 
@@ -170,7 +170,7 @@ def test_a_judge_that_always_says_the_same_is_exposed():
     """One grade for nearly every pair, and few queries, are both pointed out."""
     human = np.array([0, 1, 2, 3] * 10)
     grades = np.ones(40, int)
-    found = agreement(human, grades, one_hot(grades, FOUR), [f"q{i // 4}" for i in range(40)], FOUR, FOUR, None, 50)
+    found = agreement(human, grades, one_hot(grades, FOUR), [f"q{i // 4}" for i in range(40)], FOUR, FOUR, resamples=50)
     assert "It answers 1 for 100\N{NO-BREAK SPACE}% of the pairs: it hardly tells documents apart." in found["verdict"]
     assert "10 queries are few: the intervals are wide." in found["verdict"]
     assert found["trust"] == "no"
@@ -233,6 +233,8 @@ def test_measure_judge_leaves_seen_queries_out_and_counts_everything(tmp_path):
     assert (found["pairs"], found["queries"], found["accuracy"]["value"]) == (2, 1, 1.0)
     assert (found["pairs_of_seen_queries"], found["queries_seen"], found["pairs_without_judgement"]) == (2, 1, 1)
     assert found["judge"]["judge_id"] == "abc"
+    assert found["human_sources"] == {"human": 2}
+    assert not any("not from people" in sentence for sentence in found["verdict"])
     assert found["comparisons"][0]["auc"]["2"]["pooled"]["value"] == 0.5
     assert Folder(tmp_path).read_json("agreement.json") == found
     assert any("trusted" in line for line in lines)

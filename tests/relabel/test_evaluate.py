@@ -301,8 +301,8 @@ def test_labels_that_are_not_from_people_are_named(tmp_path):
     write_test_table(Folder(tmp_path / "test"), source="known-answer")
     found = evaluate(config(Folder(tmp_path / "test")), Folder(tmp_path / "out"), lambda line: None)
     assert found["warnings"][0] == (
-        "9 of 9 test labels come from 'known-answer', not from people as far as the table says: "
-        "the evidence is worth as much as that source."
+        "9 of 9 test labels come from 'known-answer', which does not mean people: the evidence is "
+        "worth as much as that source."
     )
 
 

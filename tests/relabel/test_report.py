@@ -34,7 +34,18 @@ def make_run(run: Folder, hostile: str = "", seed: int = 0) -> None:
     probabilities = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
     bm25 = truth + random.normal(scale=2, size=len(truth)) + 10
     pairs = _pairs(query_ids, truth, bm25, hostile)
-    _write(run / "pairs", "pairs", BINARY, pairs, {"format": "medquad", "source": "a simulated collection"})
+    _write(
+        run / "pairs",
+        "pairs",
+        BINARY,
+        pairs,
+        {
+            "format": "medquad",
+            "dataset": "simulated/collection",
+            "queries": QUERIES,
+            "label_sources": {"top-hits": 440, "known-answer": 40},
+        },
+    )
     about = {"judge_id": JUDGE, "engine": "vllm", "model": "smollm2-135m-instruct", "prompt": "terse-0-3"}
     facts = {"tokens": 91_000, "busy_seconds": 61.5, "shards": 2, "truncated": 3}
     judgements = _judgements(pairs, probabilities)
@@ -48,7 +59,7 @@ def make_run(run: Folder, hostile: str = "", seed: int = 0) -> None:
     (run / "judge").write_json("training.json", _training(random, None))
     grades = probabilities.argmax(axis=1)
     others = {"BM25": bm25, "the zero-shot encoder": truth + random.normal(scale=1.2, size=len(truth))}
-    found = agreement(truth, grades, probabilities, query_ids, SCALE, SCALE, others, resamples=200)
+    found = agreement(truth, grades, probabilities, query_ids, SCALE, SCALE, others, {"assessor": len(truth)}, 200)
     (run / "evidence").write_json("agreement.json", found)
     (run / "evidence").write_json("metrics.json", _metrics(truth, query_ids, bm25, random, hostile))
     run.write_json("run.json", _record())
@@ -222,8 +233,10 @@ def test_numbers_of_the_run_are_on_the_page(page, whole_run):
     metrics = evidence.read_json("metrics.json")
     for sentence in [*sentences, *metrics["findings"], *metrics["warnings"]]:
         assert sentence.replace("\N{NO-BREAK SPACE}", " ") in page.words
-    assert f"{QUERIES * DEPTH} query–document pairs were prepared from a simulated collection." in page.words
+    prepared = f"{QUERIES * DEPTH} query–document pairs of {QUERIES} queries were prepared from collection"
+    assert f"{prepared}, labelled by top-hits and known-answer." in page.words
     assert "nDCG@10 (linear gain)" in page.words
+    assert "The grades that it is compared with come from assessor, not from people." in page.words
     assert "0.01 EUR" in page.words
 
 
@@ -260,7 +273,7 @@ def test_an_empty_folder_gives_a_page_of_parts_not_run(tmp_path):
     """Nothing but missing parts: the page says so for each and warns that nothing is known."""
     words = Page(build_report(Folder(tmp_path / "nothing"))).words
     assert words.count("Not run: the run folder holds nothing of") == 10
-    assert "No ranking was measured on human grades" in words
+    assert "No ranking was measured on held-out grades" in words
     assert "nothing is known about its labels" in words
 
 
