@@ -30,6 +30,7 @@ def connect(log: Callable[[str], None] = print) -> None:
     else:
         logical = 2 * cores() + 2
         ray.init(
+            address="local",  # never a cluster that happens to run on this machine
             num_cpus=logical,
             object_store_memory=LOCAL_OBJECT_STORE,
             include_dashboard=False,
