@@ -34,7 +34,7 @@ class State:
 
     Attributes:
         step: steps done; the next batch is number `step` of the whole run.
-        workers: data-parallel size that wrote the engine's partitions.
+        partition: how the engine's state is cut: workers, ZeRO stage, dtype.
         losses: mean loss of each step done.
         validations: {step, measure: value, …} in order.
         best_step: step with the best validation, None before the first.
@@ -44,7 +44,7 @@ class State:
     """
 
     step: int = 0
-    workers: int = 1
+    partition: str = ""
     losses: list[float] = field(default_factory=list)
     validations: list[dict[str, float]] = field(default_factory=list)
     best_step: int | None = None
@@ -87,7 +87,7 @@ def save(folder: Folder, engine: Any, state: State, keep: set[int]) -> None:
 def restore(folder: Folder, engine: Any, state: State) -> None:
     """Load the engine's parameters and optimizer of `state.step`; every rank must call this.
 
-    The same number of workers as wrote it is required: see `weights_of` for the other case.
+    The partition must be the one that wrote it: see `weights_of` for the other case.
     """
     place = folder / checkpoint_name(state.step)
     frozen = any(not parameter.requires_grad for parameter in engine.module.parameters())

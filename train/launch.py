@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from relabel.errors import ConfigError
+from relabel.errors import ConfigError, RelabelError
 from relabel.hardware import cores
 from relabel.storage import Folder
 from train.checkpoints import remove_tree
@@ -37,9 +37,10 @@ def launch(
 
     Raises:
         ConfigError: where the cluster has too few CPUs or GPUs to ever start.
+        RelabelError: where workers die or fail; with what to do next.
     """
     from ray.data import ExecutionOptions
-    from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
     threads, gpus = _hardware(config, log)
@@ -60,7 +61,6 @@ def launch(
                 storage_path=ray_folder.path(),
                 storage_filesystem=ray_folder.filesystem,
                 failure_config=FailureConfig(max_failures=config.retries),
-                checkpoint_config=CheckpointConfig(),
                 worker_runtime_env={"env_vars": worker_environment(threads, gpus)},
             ),
             datasets={
@@ -70,9 +70,27 @@ def launch(
             },
             dataset_config=DataConfig(datasets_to_split=[], execution_options=ExecutionOptions(preserve_order=True)),
         )
-        result = trainer.fit()
+        try:
+            result = trainer.fit()
+        except TrainingFailedError as error:
+            raise _explained(error, out) from error
     remove_tree(ray_folder)
     return result.return_value
+
+
+def _explained(error: Exception, out: Folder) -> RelabelError:
+    """A failed run as an error to act on: the worker's own where it is one of ours."""
+    failures = [getattr(failure, "_base_exc", failure) for failure in getattr(error, "worker_failures", {}).values()]
+    for failure in failures:
+        if isinstance(failure, RelabelError):
+            return failure
+    said = "; ".join(dict.fromkeys(f"{type(one).__name__}: {str(one).strip()[:400]}" for one in failures or [error]))
+    return RelabelError(
+        out.uri,
+        f"training stopped by {said}",
+        "workers that reach the last step",
+        "run the same command again: it goes on after the last checkpoint",
+    )
 
 
 def _train(values: dict[str, Any]) -> dict[str, Any]:

@@ -168,23 +168,24 @@ class _Training:
         """Build model and engine, and put them where the newest checkpoint left off."""
         torch.manual_seed(self.config.seed)
         model = self.task.build_model()
-        other_size = bool(self.state.step) and self.state.workers != self.ranks.count
-        if other_size:
+        partition = f"{self.ranks.count} worker(s), ZeRO {self.config.zero_stage}, {self.dtype}"
+        other = bool(self.state.step) and self.state.partition != partition
+        if other:
             load_weights(model, checkpoints.weights_of(self.folder, self.state.step))
             self.tell(
-                f"the checkpoint of step {self.state.step} was written by {self.state.workers} worker(s), this run has "
-                f"{self.ranks.count}: its weights are used, the optimizer starts anew"
+                f"the checkpoint of step {self.state.step} was written by {self.state.partition}; this run has "
+                f"{partition}: the weights are used, the optimizer starts anew"
             )
         groups = self.task.parameter_groups(model)
         self._peaks = [group["lr"] for group in groups]
         self.engine = build_engine(model, groups, self.config, self.dtype)
-        if self.state.step and not other_size:
+        if self.state.step and not other:
             checkpoints.restore(self.folder, self.engine, self.state)
         if self.state.step:
             self.tell(f"resumed after step {self.state.step} of {self.job.total_steps}")
         elif self.ranks.count > 1:
             dist.barrier()
-        self.state.workers = self.ranks.count
+        self.state.partition = partition
         self.state.sessions += 1
         if not self.state.validations:
             self._validate()
@@ -261,7 +262,7 @@ class _Training:
 
     def _checkpoint(self) -> None:
         self._validate()
-        if not self.state.validations:
+        if self.state.best_score is None:  # nothing is held out, or it cannot be measured: the last step is the best
             self.state.best_step = self.state.step
         best = self.state.best_step
         checkpoints.save(self.folder, self.engine, self.state, {self.state.step, best or self.state.step})
