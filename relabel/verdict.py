@@ -16,7 +16,7 @@ def trust(agreement: dict) -> str:
     """Whether the judge may relabel: no, doubtful or yes.
 
     `no`: not clearly above chance, or clearly below a scorer that costs nothing; `doubtful`: not clearly above all of
-    them; `yes` otherwise. Clearly: the interval of the value (of the paired difference) leaves 0.5 (0) out.
+    them, or compared with none; `yes` otherwise. Clearly: the interval of the value (of the paired difference) leaves 0.5 (0) out.
     """
     headline = headline_auc(agreement)
     if not _above(headline["pooled"], 0.5):
@@ -28,7 +28,7 @@ def trust(agreement: dict) -> str:
     ]
     if any(difference["high"] is not None and difference["high"] < 0 for difference in differences):
         return "no"
-    return "yes" if all(_above(difference, 0.0) for difference in differences) else "doubtful"
+    return "yes" if differences and all(_above(difference, 0.0) for difference in differences) else "doubtful"
 
 
 def headline_auc(agreement: dict) -> dict:
@@ -77,7 +77,7 @@ def percent(share: float | None) -> str:
 def _conclusion(agreement: dict) -> str:
     return {
         "no": "The judge should not be trusted to relabel.",
-        "doubtful": "The judge is not clearly better than what costs nothing: relabelling with it may bring nothing.",
+        "doubtful": "It is not shown that the judge is better than what costs nothing: its labels may bring nothing.",
         "yes": "The judge is better than chance and than every scorer beside it on these pairs; "
         "whether its labels train a better re-ranker, only the ranking on human judgements can tell.",
     }[trust(agreement)]

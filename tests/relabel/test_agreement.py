@@ -157,6 +157,13 @@ def test_a_good_judge_is_called_better():
     assert "only the ranking on human judgements can tell" in found["verdict"][-1]
 
 
+def test_a_judge_that_was_compared_with_nothing_is_doubtful():
+    """Better than chance alone is not enough to trust a judge."""
+    found = agreement(*simulated(3.0), FOUR, FOUR, resamples=200)
+    assert found["trust"] == "doubtful"
+    assert found["verdict"][-1].startswith("It is not shown that the judge is better than what costs nothing")
+
+
 def test_a_judge_as_good_as_a_free_scorer_is_doubtful():
     """No clear difference from a scorer that costs nothing is said, and is no reason to trust."""
     human, grades, probabilities, queries = simulated(2.0)
