@@ -16,7 +16,8 @@ def trust(agreement: dict) -> str:
     """Whether the judge may relabel: no, doubtful or yes.
 
     `no`: not clearly above chance, or clearly below a scorer that costs nothing; `doubtful`: not clearly above all of
-    them, or compared with none; `yes` otherwise. Clearly: the interval of the value (of the paired difference) leaves 0.5 (0) out.
+    them, or compared with none; `yes` otherwise. Clearly: the interval of the value (of the paired difference)
+    leaves 0.5 (0) out.
     """
     headline = headline_auc(agreement)
     if not _above(headline["pooled"], 0.5):

@@ -13,7 +13,7 @@ def section(run: Run) -> Section:
         blocks += [Bullets(run.metrics.get("findings") or ["Systems were measured, none was compared."])]
         blocks += [Notice(line, "warn") for line in run.metrics.get("warnings") or []]
     else:
-        blocks.append(Notice("No ranking was measured on held-out grades: what it brought is not known.", "warn"))
+        blocks.append(Notice("Nothing was ranked on held-out grades: what relabelling brought is not known.", "warn"))
     return Section("summary", "What was done, and can it be trusted?", blocks)
 
 

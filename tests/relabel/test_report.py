@@ -273,7 +273,7 @@ def test_an_empty_folder_gives_a_page_of_parts_not_run(tmp_path):
     """Nothing but missing parts: the page says so for each and warns that nothing is known."""
     words = Page(build_report(Folder(tmp_path / "nothing"))).words
     assert words.count("Not run: the run folder holds nothing of") == 10
-    assert "No ranking was measured on held-out grades" in words
+    assert "Nothing was ranked on held-out grades" in words
     assert "nothing is known about its labels" in words
 
 
