@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,7 +15,8 @@ class TrainingConfig(Config):
     Attributes:
         epochs: passes over the supervision, newly drawn each time.
         batch: rows of one step over all workers (pairs for the judge, groups for the re-ranker).
-        micro_batch: rows that one worker puts through the model at once; default: its share of the batch.
+        micro_batch: rows that one worker puts through the model at once; default: its share of the batch, in even parts
+            of at most `PAIRS_AT_ONCE` pairs. Activations are what fills the memory: lower it where memory is short.
         learning_rate: peak, reached after the warm-up and falling linearly to 0 at the last step.
         warmup: share of the steps with a rising learning rate.
         weight_decay: of AdamW.
@@ -62,7 +63,17 @@ class TrainingConfig(Config):
             )
         return self
 
+    #: Pairs that go through the model at once where the recipe does not say.
+    PAIRS_AT_ONCE: ClassVar[int] = 64
+
+    @property
+    def pairs_a_row(self) -> int:
+        """Query–document pairs of one row, at most."""
+        return 1
+
     @property
     def rows_at_once(self) -> int:
         """Rows that one worker puts through the model at once."""
-        return self.micro_batch or self.batch // self.workers
+        share = self.batch // self.workers
+        most = max(1, self.PAIRS_AT_ONCE // self.pairs_a_row)
+        return self.micro_batch or max(rows for rows in range(1, share + 1) if share % rows == 0 and rows <= most)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -66,6 +66,8 @@ class JudgeTrainingConfig(TrainingConfig):
     balance: bool = True
     pairs_per_epoch: int | None = Field(None, ge=1)
     learning_rate: float = Field(1e-4, gt=0)
+
+    PAIRS_AT_ONCE: ClassVar[int] = 8
 
 
 @dataclass

@@ -82,6 +82,10 @@ class RerankerConfig(TrainingConfig):
         return name
 
     @property
+    def pairs_a_row(self) -> int:
+        return self.group
+
+    @property
     def peak(self) -> float:
         """The peak learning rate."""
         return self.learning_rate or LEARNING_RATES[self.architecture]

@@ -14,6 +14,7 @@ from tests.train.encoders import tiny_encoder
 from tests.train.tables import TOPICS, topic_pairs, write_labels, write_pairs
 from train.config import TrainingConfig
 from train.encoders import encoder_pooling
+from train.judge import JudgeTrainingConfig
 from train.loop import Ranks, learning_rate_share
 from train.losses import LOSSES
 from train.record import RECORD, STARTED, finished
@@ -243,6 +244,9 @@ def test_learning_rate():
 
 
 def test_shared_fields_have_one_meaning():
-    """Rows at once are the worker's share of the batch, unless a micro-batch says less."""
+    """Rows at once are an even part of the worker's share that is not too many pairs, unless a micro-batch is given."""
     assert TrainingConfig(batch=16, workers=2).rows_at_once == 8
     assert TrainingConfig(batch=16, workers=2, micro_batch=4).rows_at_once == 4
+    assert RerankerConfig(labels="", batch=24, group=8).rows_at_once == 8
+    assert RerankerConfig(labels="", batch=3, group=100).rows_at_once == 1
+    assert JudgeTrainingConfig(pairs="", batch=20).rows_at_once == 5
