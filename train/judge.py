@@ -249,6 +249,8 @@ def train_judge(config: JudgeTrainingConfig, out: Folder, log: Callable[[str], N
     extra = {
         "prompt": config.prompt,
         "prompt_id": prompt.prompt_id,
+        "max_document_tokens": config.max_document_tokens,
+        "max_query_tokens": config.max_query_tokens,
         "pairs": manifest.about,
     }
     return write_record(out, "judge", config, config.model, outcome, written.counts, split.seen, extra)

@@ -23,6 +23,7 @@ from relabel.storage import Folder
 from tests.relabel.language_models import tiny_model
 from tests.train.encoders import tiny_encoder
 from tests.train.tables import topic_pairs, write_labels, write_pairs
+from train import shuffle
 from train.checkpoints import download, newest
 from train.judge import JudgeTrainingConfig, train_judge
 from train.reranker import RerankerConfig, train_reranker
@@ -32,6 +33,15 @@ pytestmark = pytest.mark.integration
 ROWS = topic_pairs(queries=40, documents=8)
 QUERIES = ["apple number 1", "river number 2", "stone number 3"]
 DOCUMENTS = ["apple stone apple.", "snow tree.", "stone stone paper."]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_files():
+    """Training files of a few rows, so that an epoch is read from several files in order."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shuffle, "WINDOW_BATCHES", 3)
+        patch.setattr(shuffle, "FILE_ROWS", 8)
+        yield
 
 
 @pytest.fixture(scope="module")
