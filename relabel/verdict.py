@@ -64,11 +64,14 @@ def plain_verdict(agreement: dict) -> list[str]:
 
 def with_interval(interval: dict) -> str:
     """`0.62 [0.55, 0.69]`, without the interval where there is none, `undefined` without a value."""
-    if interval["value"] is None:
-        return "undefined"
     if interval["low"] is None or interval["high"] is None:
-        return f"{interval['value']:.2f}"
-    return f"{interval['value']:.2f} [{interval['low']:.2f}, {interval['high']:.2f}]"
+        return number(interval["value"])
+    return f"{number(interval['value'])} [{number(interval['low'])}, {number(interval['high'])}]"
+
+
+def number(value: float | None) -> str:
+    """Two digits, with a real minus sign and no negative zero."""
+    return "undefined" if value is None else f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
 
 
 def percent(share: float | None) -> str:
@@ -84,32 +87,25 @@ def _conclusion(agreement: dict) -> str:
     }[trust(agreement)]
 
 
-def _against_chance(interval: dict) -> str:
-    if _above(interval, 0.5):
-        return "better than chance"
-    if interval["high"] is not None and interval["high"] < 0.5:
-        return "worse than chance"
-    return "not distinguishable from chance"
-
-
 def _compared(agreement: dict, view: str) -> str:
     headline = headline_auc(agreement)
-    words = [_against_chance(headline[view])]
+    relations: dict[str, list[str]] = {_relation(headline[view], 0.5): ["chance"]}
     for other in agreement["comparisons"]:
         values = other["auc"][headline["threshold"]]
         difference = values["difference" if view == "pooled" else "difference_within_query"]
-        if _above(difference, 0.0):
-            relation = "better than"
-        elif difference["high"] is not None and difference["high"] < 0:
-            relation = "worse than"
-        else:
-            relation = "not distinguishable from"
-        words.append(f"{relation} {other['name']} ({_short(values[view]['value'])})")
-    return f"AUC(≥{headline['threshold']}) is {with_interval(headline[view])}: {_list(words)}"
+        relations.setdefault(_relation(difference, 0.0), []).append(
+            f"{other['name']} ({number(values[view]['value'])})"
+        )
+    words = [f"{relation} {_list(names)}" for relation, names in relations.items()]
+    return f"AUC(≥{headline['threshold']}) is {with_interval(headline[view])}: {'; '.join(words)}"
 
 
-def _short(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.2f}"
+def _relation(interval: dict, bound: float) -> str:
+    if _above(interval, bound):
+        return "better than"
+    if interval["high"] is not None and interval["high"] < bound:
+        return "worse than"
+    return "not distinguishable from"
 
 
 def _kappa_words(interval: dict) -> str:

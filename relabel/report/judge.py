@@ -30,7 +30,7 @@ def section(run: Run) -> Section:
 
 def _views(found: dict) -> list[tuple[str, str]]:
     threshold = headline_auc(found)["threshold"]
-    level = f"{found['confidence']:.0%}".replace("%", " %")
+    level = share(found["confidence"])
     return [
         ("pooled", f"AUC(≥{threshold}) over all held-out pairs, with {level} intervals; the line is chance"),
         ("within_query", f"AUC(≥{threshold}) inside each query, mean over queries, with {level} intervals"),

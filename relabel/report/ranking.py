@@ -42,7 +42,7 @@ def _pool(found: dict) -> str:
     return (
         f"{plural(found['queries'], 'query', 'queries')}, {count(found['pairs'])} candidates, {share(judged)} of them "
         f"judged by {graders}, {count(found['pairs_relevant'])} relevant. Intervals: {found['interval']}, "
-        f"{found['confidence'] * 100:g} %. Tests: {found['test']}."
+        f"{share(found['confidence'])}. Tests: {found['test']}."
     )
 
 
@@ -66,12 +66,13 @@ def _dots(found: dict) -> Dots:
 
 def _values(found: dict, measures: list[str], caption: str) -> Table:
     names = [system["name"] for system in found["systems"]]
-    best = {measure: max(found["values"][name][measure]["value"] for name in names) for measure in measures}
+    reached = {measure: {found["values"][name][measure]["value"] for name in names} for measure in measures}
+    best = {measure: max(values) for measure, values in reached.items() if len(values) > 1}
     rows = []
     for name in names:
         columns = found["values"][name]
         cells = [
-            Cell(interval(columns[measure]), "good" if columns[measure]["value"] == best[measure] else "")
+            Cell(interval(columns[measure]), "good" if columns[measure]["value"] == best.get(measure) else "")
             for measure in measures
         ]
         rows.append([name, *cells])
@@ -82,7 +83,9 @@ def _tests(found: dict) -> Table | Text:
     tests = primary_tests(found)
     if not tests:
         return Text("One system alone: nothing to test.")
-    return _test_table(f"{found['primary']}: paired differences and p-values corrected for {len(tests)} tests", tests)
+    return _test_table(
+        f"{found['primary']}: paired differences and p-values corrected for {plural(len(tests), 'test')}", tests
+    )
 
 
 def _test_table(caption: str, tests: list[dict], with_measure: bool = False) -> Table:

@@ -32,11 +32,12 @@ def duration(seconds: float | None) -> str:
 
 
 def value(number: float | None, digits: int = 3) -> str:
-    return "–" if number is None else f"{number:.{digits}f}"
+    """With a real minus sign and no negative zero."""
+    return "–" if number is None else f"{round(number, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
 def signed(number: float | None, digits: int = 3) -> str:
-    return "–" if number is None else f"{number:+.{digits}f}".replace("-", "−")
+    return "–" if number is None else f"{round(number, digits) + 0.0:+.{digits}f}".replace("-", "−")
 
 
 def interval(entry: Mapping[str, float | None], digits: int = 3, sign: bool = False) -> str:

@@ -142,7 +142,7 @@ def test_a_judge_without_skill_is_called_that():
     assert found["trust"] == "no"
     first, inside, *_, last = found["verdict"]
     assert first.startswith("On 800 held-out pairs of 40 queries the judge's AUC(≥2) is 0.")
-    assert "not distinguishable from chance and worse than the zero-shot encoder (0.9" in first
+    assert "not distinguishable from chance; worse than the zero-shot encoder (0.9" in first
     assert "worse than the zero-shot encoder" in inside
     assert last == "The judge should not be trusted to relabel."
 
@@ -153,7 +153,7 @@ def test_a_good_judge_is_called_better():
     noise = np.random.default_rng(5).normal(size=len(human))
     found = agreement(human, grades, probabilities, queries, FOUR, FOUR, {"BM25": human + 4 * noise}, None, 300)
     assert found["trust"] == "yes"
-    assert "better than chance and better than BM25" in found["verdict"][0]
+    assert "better than chance and BM25 (0." in found["verdict"][0]
     assert "only the ranking on human judgements can tell" in found["verdict"][-1]
 
 
