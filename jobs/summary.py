@@ -1,4 +1,4 @@
-"""The short table that a run ends with: systems on human judgements, the judge in plain words, what it took."""
+"""The short table that a run ends with: systems on the test judgements, the judge in plain words, what it took."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def print_summary(folder: Folder) -> None:
         for sentence in evidence.read_json(AGREEMENT)["verdict"]:
             print(f"  {sentence}")
     if evidence.exists(METRICS):
-        print("\nOn human judgements")
+        print("\nOn the test judgements")
         print(metric_table(evidence.read_json(METRICS)))
     if folder.exists("run.json"):
         stages = folder.read_json("run.json")["stages"]
@@ -24,7 +24,7 @@ def print_summary(folder: Folder) -> None:
 
 def metric_table(metrics: dict) -> str:
     """Systems by measures with their intervals, and under it what must be known before believing them."""
-    measures = list(metrics["measures"])
+    measures = [name for name in metrics["measures"] if not name.endswith("judged only")]
     header = ["system", *measures]
     rows = [header]
     for system, values in metrics["values"].items():
@@ -38,4 +38,6 @@ def metric_table(metrics: dict) -> str:
 
 
 def _cell(value: dict) -> str:
+    if value["low"] is None:  # one query has no interval
+        return f"{value['value']:.3f}"
     return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
