@@ -23,7 +23,7 @@ from relabel.storage import Folder
 from train import checkpoints
 from train.checkpoints import State
 from train.config import TrainingConfig
-from train.engine import build_engine, choose_device, load_weights
+from train.engine import build_engine, choose_device, load_weights, release_free_memory
 from train.progress import duration
 from train.shuffle import identity_hash
 
@@ -232,6 +232,8 @@ class _Training:
             self.engine.backward(loss)
             self.engine.step()
             losses.append(float(loss.detach()))
+        if self.device == "cpu":
+            release_free_memory()
         return self.ranks.mean(float(np.mean(losses)))
 
     def _progress(self, rows: pa.Table, seconds: float) -> None:
