@@ -26,11 +26,12 @@ from relabel.prompts import PROMPTS
 from relabel.storage import Folder
 from relabel.tables import read_manifest
 from train.config import TrainingConfig
+from train.graded_examples import EXAMPLES, graded_examples, write_examples
 from train.launch import launch
 from train.loop import Ranks, on_device
 from train.ranking import auc
 from train.record import finished, shown_counts, write_record
-from train.supervision import EXAMPLES, graded_examples, query_texts, split_queries, write_examples
+from train.supervision import query_texts, split_queries
 
 #: Pairs held out for choosing the best step, at most.
 VALIDATION_PAIRS = 400

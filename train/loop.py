@@ -7,6 +7,7 @@ checkpoint and checks that each batch holds exactly the rows of that position.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import pyarrow as pa
 import torch
 import torch.distributed as dist
 
+from relabel.errors import RelabelError
 from relabel.hardware import Choice, compute_dtype
 from relabel.storage import Folder
 from train import checkpoints
@@ -202,6 +204,13 @@ class _Training:
             self._check_position(rows, number)
             started = time.perf_counter()
             loss = self._step(rows)
+            if not math.isfinite(loss):
+                raise RelabelError(
+                    f"{self.job.out.uri}: step {self.state.step + 1}",
+                    f"a loss of {loss}",
+                    "a finite loss",
+                    "set a lower learning_rate, or dtype float32, and restart",
+                )
             self.state.seconds += time.perf_counter() - started
             self.state.losses.append(loss)
             self.state.step += 1

@@ -60,7 +60,7 @@ def finished(out: Folder, config: TrainingConfig, inputs: dict[str, Any], log: C
 
 def _differing(found: dict, wanted: dict) -> tuple[str, Any, Any] | None:
     for part in ("config", "inputs"):
-        for name in sorted(found[part].keys() | wanted[part].keys()):
+        for name in sorted((found[part].keys() | wanted[part].keys()) - set(MAY_CHANGE)):
             before, now = found[part].get(name), wanted[part].get(name)
             if before != now:
                 return name, before, now

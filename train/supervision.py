@@ -1,7 +1,6 @@
-"""Which rows are trained on, when: labels → groups of documents a query; human pairs → graded examples for the judge.
+"""Which rows a re-ranker is trained on, when: labels → groups of documents a query (judges: `graded_examples`).
 
     groups      query, documents list<string>, labels list<float>, weights list<float>, position
-    examples    query, title, text, grade (index into the prompt's grades), position
 
 Streaming: one query at a time, rows of a query contiguous in the labels table (checked). Deterministic: every choice
 is seeded by (seed, epoch, query). Rows with a null label or weight 0 are left out; whatever is left out is counted.
@@ -22,8 +21,6 @@ import pyarrow as pa
 
 from relabel.errors import ConfigError, InputError
 from relabel.lineage import query_fingerprint
-from relabel.prompts.prompt import Prompt
-from relabel.records import Scale
 from relabel.scoring import document_text
 from relabel.storage import Folder
 from relabel.tables import read_manifest, read_parts
@@ -35,14 +32,6 @@ GROUPS = pa.schema(
         pa.field("documents", pa.list_(pa.string()), nullable=False),
         pa.field("labels", pa.list_(pa.float32()), nullable=False),
         pa.field("weights", pa.list_(pa.float32()), nullable=False),
-    ]
-)
-EXAMPLES = pa.schema(
-    [
-        pa.field("query", pa.string(), nullable=False),
-        pa.field("title", pa.string(), nullable=False),
-        pa.field("text", pa.string(), nullable=False),
-        pa.field("grade", pa.int64(), nullable=False),
     ]
 )
 #: Columns of a labels table that training reads.
@@ -204,7 +193,7 @@ def write_groups(
     positive_from = manifest.scale.relevant_degree if manifest.scale else 0.5
     written, counts = [], Counter()
     for epoch in range(epochs):
-        with _scratch() as scratch:
+        with Scratch() as scratch:
             shuffler = Shuffler(GROUPS, scratch, manifest.rows)
             seen: Counter = Counter()
             for query in label_queries(labels):
@@ -228,126 +217,16 @@ def write_groups(
                     )
             written.append(shuffler.write(out / f"epoch-{epoch}", batch, ranks, identity_hash(seed, epoch)))
         counts = counts or seen
-        _check_filled(written[-1], batch, f"{seen['groups']} usable groups", "batch")
+        check_filled(written[-1], batch, f"{seen['groups']} usable groups", "batch")
     return Written(written, dict(counts))
 
 
-def grade_indices(labels: np.ndarray, scale: Scale, prompt: Prompt) -> np.ndarray:
-    """Human grades as indices into the prompt's grades; a graded table serves a binary prompt by its threshold.
-
-    Raises:
-        ConfigError: where the prompt asks for another number of grades.
-    """
-    if len(prompt.scale.grades) == len(scale.grades):
-        return np.searchsorted(scale.grades, labels)
-    if len(prompt.scale.grades) == 2:
-        return (labels >= scale.relevant_from).astype(np.int64)
-    raise ConfigError(
-        f"prompt {prompt.name!r}",
-        f"{len(prompt.scale.grades)} grades for pairs with {len(scale.grades)} ({list(scale.grades)})",
-        "a prompt with as many grades as the pairs, or a binary one",
-    )
-
-
-def graded_examples(pairs: Folder, prompt: Prompt) -> Iterator[dict]:
-    """Labelled rows of a pairs table as examples, with `query_id` and `doc_id`, and `fingerprint` for splits.
-
-    Raises:
-        InputError: for a table without a scale, or a label that is no grade of it.
-    """
-    manifest = read_manifest(pairs, "pairs")
-    if manifest.scale is None:
-        raise InputError(
-            pairs.uri, "a pairs table without a scale", "human grades with their scale", "prepare it again"
-        )
-    row_number = 0
-    for table in read_parts(pairs, "pairs", ["query_id", "doc_id", "query", "title", "text", "label"]):
-        for row in table.to_pylist():
-            row_number += 1
-            if row["label"] is None:
-                continue
-            if row["label"] not in manifest.scale.grades:
-                raise InputError(
-                    f"{pairs.uri}: row {row_number}", f"label {row['label']}", f"one of {list(manifest.scale.grades)}"
-                )
-            grade = int(grade_indices(np.array([row["label"]]), manifest.scale, prompt)[0])
-            yield {**row, "grade": grade, "fingerprint": query_fingerprint(row["query"])}
-
-
-def balanced_keys(keys_by_grade: dict[int, np.ndarray]) -> dict[int, int]:
-    """For each grade the greatest shuffling key that is kept, so that all grades have about as many examples.
-
-    Each grade gives as many as the rarest has, but no less than a quarter of an equal share of all.
-    """
-    counts = {grade: len(keys) for grade, keys in keys_by_grade.items()}
-    quota = max(min(counts.values()), -(-sum(counts.values()) // (4 * len(counts))))
-    return {grade: int(np.sort(keys)[min(quota, len(keys)) - 1]) for grade, keys in keys_by_grade.items()}
-
-
-def write_examples(
-    pairs: Folder,
-    out: Folder,
-    prompt: Prompt,
-    train_queries: set[str],
-    *,
-    balance: bool,
-    limit: int | None,
-    epochs: int,
-    batch: int,
-    ranks: int,
-    seed: int,
-) -> Written:
-    """Write the graded examples of every epoch below `out`, newly drawn each epoch.
-
-    Args:
-        pairs: a pairs table with human labels.
-        train_queries: fingerprints of the queries to train on.
-        balance: draw about equally many examples of each grade.
-        limit: examples an epoch, at most.
-
-    Raises:
-        ConfigError: where the examples of an epoch do not fill one batch.
-    """
-    written, counts = [], Counter()
-    for epoch in range(epochs):
-        keys: dict[int, list[int]] = {}
-        for row in graded_examples(pairs, prompt):
-            if row["fingerprint"] in train_queries:
-                keys.setdefault(row["grade"], []).append(_example_key(seed, epoch, row))
-        if not keys:
-            raise InputError(pairs.uri, "no graded pair to train on", "human grades of several queries")
-        by_grade = {grade: np.array(values, np.uint64) for grade, values in keys.items()}
-        kept = balanced_keys(by_grade) if balance else {grade: 2**64 - 1 for grade in by_grade}
-        chosen = np.sort(np.concatenate([values[values <= kept[grade]] for grade, values in by_grade.items()]))
-        last = int(chosen[limit - 1]) if limit and limit < len(chosen) else 2**64 - 1
-        seen: Counter = Counter()
-        with _scratch() as scratch:
-            shuffler = Shuffler(EXAMPLES, scratch, len(chosen))
-            for row in graded_examples(pairs, prompt):
-                if row["fingerprint"] not in train_queries:
-                    continue
-                key = _example_key(seed, epoch, row)
-                used = key <= min(kept[row["grade"]], last)
-                seen[f"grade_{prompt.scale.grades[row['grade']]}_{'used' if used else 'left_out'}"] += 1
-                if used:
-                    length = min(LENGTH_CAP, len(row["query"]) + len(row["title"]) + len(row["text"]))
-                    shuffler.add({name: row[name] for name in EXAMPLES.names}, key, length)
-            written.append(shuffler.write(out / f"epoch-{epoch}", batch, ranks, identity_hash(seed, epoch)))
-        counts = counts or seen
-        _check_filled(written[-1], batch, f"{len(chosen)} examples", "batch")
-    return Written(written, dict(counts))
-
-
-def _example_key(seed: int, epoch: int, row: dict) -> int:
-    return identity_hash(seed, epoch, row["query_id"], row["doc_id"])
-
-
-def _check_filled(files: EpochFiles, batch: int, found: str, option: str) -> None:
+def check_filled(files: EpochFiles, batch: int, found: str, option: str) -> None:
     if not files.steps:
         raise ConfigError(option, f"{batch} with {found}", "at least one full batch", "choose a smaller batch")
 
 
-class _scratch:
+class Scratch:
     """A temporary local folder, removed at the end."""
 
     def __enter__(self) -> Path:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from relabel.lineage import query_fingerprint
 from relabel.records import LABELS, PAIRS, Scale
 from relabel.storage import Folder
 from relabel.tables import Manifest, TableWriter
@@ -78,3 +82,13 @@ def write_labels(folder: Folder, rows: list[dict], about: dict | None = None, pa
     writer = TableWriter(folder, "labels", GRADED, part_rows=part_rows)
     writer.write(pa.Table.from_pylist(full, schema=LABELS))
     return writer.finish(about or {})
+
+
+def fingerprints(rows: list[dict]) -> set[str]:
+    """The queries of rows as lineage knows them."""
+    return {query_fingerprint(row["query"]) for row in rows}
+
+
+def read_epoch(out: Folder, epoch: int = 0) -> pa.Table:
+    """All training files of an epoch."""
+    return pa.concat_tables(pq.read_table(path) for path in sorted(Path(out.uri).glob(f"epoch-{epoch}/**/*.parquet")))

@@ -12,9 +12,9 @@ from relabel.storage import Folder
 from tests.relabel.language_models import tiny_model
 from tests.train.tables import BINARY, topic_pairs, write_pairs
 from train.grade_model import GradeModel, load_causal_lm, padded
+from train.graded_examples import EXAMPLES
 from train.judge import JudgeTask, JudgeTrainingConfig, train_judge
 from train.loop import Ranks
-from train.supervision import EXAMPLES
 
 ALONE = Ranks(0, 1, "cpu")
 

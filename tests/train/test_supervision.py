@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from relabel.errors import ConfigError, InputError
 from relabel.lineage import query_fingerprint
-from relabel.prompts import PROMPTS
-from relabel.records import Scale
 from relabel.storage import Folder
-from tests.train.tables import BINARY, topic_pairs, write_labels, write_pairs
-from train.supervision import (
-    balanced_keys,
-    grade_indices,
-    graded_examples,
-    grouped,
-    query_texts,
-    split_queries,
-    write_examples,
-    write_groups,
-)
-
-
-def everyone(rows: list[dict]) -> set[str]:
-    return {query_fingerprint(row["query"]) for row in rows}
-
-
-def read(out: Folder, epoch: int = 0) -> pa.Table:
-    return pa.concat_tables(pq.read_table(path) for path in sorted(Path(out.uri).glob(f"epoch-{epoch}/**/*.parquet")))
+from tests.train.tables import fingerprints, read_epoch, topic_pairs, write_labels
+from train.supervision import grouped, query_texts, split_queries, write_groups
 
 
 @pytest.fixture
@@ -43,7 +20,7 @@ def groups(tmp_path):
         labels, out = Folder(tmp_path / f"labels-{name}"), Folder(tmp_path / name)
         write_labels(labels, rows, part_rows=10)
         settings = {"loss_grouping": "per-query", "group": 4, "batch": 1, "ranks": 1, "seed": 0} | options
-        written = write_groups(labels, out, everyone(rows), epochs=epochs, **settings)
+        written = write_groups(labels, out, fingerprints(rows), epochs=epochs, **settings)
         return written, out
 
     return write
@@ -85,7 +62,7 @@ def test_groups_carry_labels_and_weights(groups):
     """A group's documents keep their degree and weight, and a title stands before its text."""
     rows = topic_pairs(queries=1, documents=4)
     rows[1]["weight"] = 0.5
-    (row,) = read(groups(rows)[1]).to_pylist()
+    (row,) = read_epoch(groups(rows)[1]).to_pylist()
     found = dict(zip(row["documents"], zip(row["labels"], row["weights"], strict=True), strict=True))
     assert found[rows[1]["text"]] == (pytest.approx(1 / 3), 0.5)
     assert found[f"{rows[3]['title']}\n{rows[3]['text']}"] == (1.0, 1.0)
@@ -106,7 +83,7 @@ def test_rows_left_out_are_counted(groups):
         "groups": 2,
         "queries_unusable": 1,
     }
-    assert rows[0]["text"] not in str(read(out)["documents"].to_pylist())
+    assert rows[0]["text"] not in str(read_epoch(out)["documents"].to_pylist())
 
 
 def test_groups_are_a_function_of_the_seed(groups):
@@ -116,9 +93,9 @@ def test_groups_are_a_function_of_the_seed(groups):
     first, second, third = (
         groups(rows, name, seed=seed, **options)[1] for name, seed in (("a", 0), ("b", 0), ("c", 1))
     )
-    assert read(first).equals(read(second))
-    assert not read(first).equals(read(third))
-    assert not read(first, 0).equals(read(first, 1))
+    assert read_epoch(first).equals(read_epoch(second))
+    assert not read_epoch(first).equals(read_epoch(third))
+    assert not read_epoch(first, 0).equals(read_epoch(first, 1))
 
 
 def test_only_training_queries(tmp_path):
@@ -126,9 +103,9 @@ def test_only_training_queries(tmp_path):
     rows = topic_pairs(queries=4, documents=4)
     labels, out = Folder(tmp_path / "labels"), Folder(tmp_path / "out")
     write_labels(labels, rows)
-    train = everyone(rows[:8])
+    train = fingerprints(rows[:8])
     write_groups(labels, out, train, loss_grouping="per-query", group=4, epochs=1, batch=1, ranks=1, seed=0)
-    assert {query_fingerprint(query) for query in read(out)["query"].to_pylist()} == train
+    assert {query_fingerprint(query) for query in read_epoch(out)["query"].to_pylist()} == train
 
 
 def test_scattered_queries_are_refused(tmp_path):
@@ -155,60 +132,3 @@ def test_split_by_query():
     assert split_queries(queries, 0.1, 10_000, 0, set()).validation == split.validation
     assert split_queries(queries, 0.1, 10_000, 1, set()).validation != split.validation
     assert len(split_queries(queries, 0.5, 50, 0, set()).validation) < 90
-
-
-def test_grades_of_pairs_and_prompt():
-    """Grades become indices of the prompt's; a binary prompt takes the threshold; other sizes are refused."""
-    graded = Scale((1, 2, 3, 4), relevant_from=3)
-    assert grade_indices(np.array([1.0, 4.0]), graded, PROMPTS["terse-0-3"]).tolist() == [0, 3]
-    assert grade_indices(np.array([2.0, 3.0]), graded, PROMPTS["binary"]).tolist() == [0, 1]
-    with pytest.raises(ConfigError, match="4 grades for pairs with 2"):
-        grade_indices(np.array([1.0]), BINARY, PROMPTS["terse-0-3"])
-
-
-def test_label_off_the_scale_is_refused(tmp_path):
-    """A human label that is no grade of its table's scale is an error with its row."""
-    rows = topic_pairs(queries=1, documents=2)
-    rows[1]["label"] = 1.5
-    write_pairs(Folder(tmp_path), rows)
-    with pytest.raises(InputError, match=r"row 2: found label 1.5; wanted one of \[0, 1, 2, 3\]"):
-        list(graded_examples(Folder(tmp_path), PROMPTS["terse-0-3"]))
-
-
-def test_balance():
-    """Each grade gives as many examples as the rarest; a very rare one does not throw the others away."""
-    random = np.random.default_rng(0)
-
-    def kept(counts: dict[int, int]) -> dict[int, int]:
-        keys = {grade: random.integers(0, 2**63, count).astype(np.uint64) for grade, count in counts.items()}
-        return {grade: int((keys[grade] <= last).sum()) for grade, last in balanced_keys(keys).items()}
-
-    assert kept({0: 500, 1: 100, 2: 120, 3: 90}) == {0: 90, 1: 90, 2: 90, 3: 90}
-    assert kept({0: 800, 1: 3}) == {0: 101, 1: 3}
-
-
-def test_examples(tmp_path):
-    """Each epoch draws anew; a limit is kept; null labels are no examples; counts say what was left out."""
-    rows = topic_pairs(queries=12, documents=8)
-    rows[0]["label"] = None
-    pairs, out = Folder(tmp_path / "pairs"), Folder(tmp_path / "out")
-    write_pairs(pairs, rows)
-    written = write_examples(
-        pairs,
-        out,
-        PROMPTS["terse-0-3"],
-        everyone(rows),
-        balance=True,
-        limit=40,
-        epochs=2,
-        batch=8,
-        ranks=2,
-        seed=0,
-    )
-    assert [epoch.rows for epoch in written.epochs] == [40, 40]
-    assert sum(count for name, count in written.counts.items() if name.endswith("_used")) == 40
-    assert sum(written.counts.values()) == 95
-    texts = [set(read(out, epoch)["text"].to_pylist()) for epoch in (0, 1)]
-    assert texts[0] != texts[1]
-    by_text = {row["text"]: row["label"] for row in rows}
-    assert all(by_text[row["text"]] == row["grade"] for row in read(out).to_pylist())

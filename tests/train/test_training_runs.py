@@ -188,6 +188,15 @@ def test_finished_training_starts_nothing(reference, place):
     assert log == [f"{reference[0].uri}: finished before, nothing to do"]
 
 
+def test_diverging_training_stops(place, ray_session):
+    """A loss that is no number stops the run with the step and what to change; no model is exported."""
+    out = Folder(place / "diverging")
+    with pytest.raises(RelabelError, match=r"step \d+: found a loss of nan.* set a lower learning_rate"):
+        train_reranker(settings(place, learning_rate=1e30, loss="ranknet"), out, lambda line: None)
+    assert not out.exists("model")
+    assert not out.exists("training.json")
+
+
 @pytest.mark.parametrize(("method", "zero_stage"), [("full", 1), ("lora", 3)])
 def test_judge(place, ray_session, method, zero_stage):
     """A judge trains full (ZeRO 1) and as an adapter (ZeRO 3), and leaves what vLLM and transformers load."""
