@@ -53,6 +53,6 @@ class CircularEvidence(RelabelError):
 
 
 class LedgerError(RelabelError):
-    """Rows in are not rows graded plus rows quarantined, a key appears twice, or the run folder contradicts its plan."""
+    """Rows in are not rows out plus rows quarantined, a key appears twice, or a folder contradicts its plan."""
 
     exit_code = 6

@@ -1,4 +1,4 @@
-"""Which queries a model has seen: fingerprints that travel with every trained folder, so that evidence is never circular.
+"""Which queries a model has seen: fingerprints that travel with every trained folder, against circular evidence.
 
 A query is recognised by its normalised text, not by its id, since ids differ between datasets that share queries.
 """

@@ -40,10 +40,7 @@ def local_model(name_or_uri: str) -> Path:
                 _build(target, lambda folder: PACKAGE_MODELS[name_or_uri](folder))
         return target
     folder = Folder(name_or_uri)
-    if not folder.is_local:
-        folder_path = _fetched(folder)
-    else:
-        folder_path = Path(folder.uri)
+    folder_path = Path(folder.uri) if folder.is_local else _fetched(folder)
     if not folder_path.is_dir():
         raise InputError(
             f"model {name_or_uri!r}",

@@ -8,8 +8,8 @@ GRADED_0_3 = Prompt(
     scale=Scale((0, 1, 2, 3), relevant_from=2),
     labels=("0", "1", "2", "3"),
     system=(
-        "You assess search results. Given a query and a passage, you say how well the passage serves a person who typed "
-        "the query, on this scale:\n"
+        "You assess search results. Given a query and a passage, you say how well the passage serves a person who "
+        "typed the query, on this scale:\n"
         "3 = the passage is about the query and gives the exact answer.\n"
         "2 = the passage answers the query in part, or the answer is hidden among other things.\n"
         "1 = the passage is on the topic of the query but does not answer it.\n"

@@ -15,7 +15,7 @@ class Inner(Config):
 class Outer(Config):
     name: str
     inner: Inner | None = None
-    many: list[Inner] = []
+    many: tuple[Inner, ...] = ()
 
 
 def test_unknown_key_is_refused_with_the_nearest_one():
