@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from relabel.errors import InputError
+from relabel.errors import ConfigError, InputError
 from relabel.hardware import compute_dtype, cores
 from relabel.judges import JudgeConfig, load_judge
 from relabel.judges.config import judge_id
@@ -56,12 +56,15 @@ def judge(config: JudgeConfig, out: Folder, log: Callable[[str], None] = print) 
     """Judge the pairs of `config.pairs` into `out`; the judge is checked here before any actor starts.
 
     Raises:
+        ConfigError: where no pairs are named.
         InputError: for a model, prompt or pairs table that does not fit.
         LedgerError: where rows were lost or doubled, or `out` holds another judge's work.
     """
     from jobs.cluster import connect
     from jobs.shards import Stage, run_stage
 
+    if not config.pairs:
+        raise ConfigError("pairs", "nothing", "the pairs table to judge", "add --pairs")
     connect(log)
     config = on_this_cluster(config)
     dtype, name = resolve(config)

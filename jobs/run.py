@@ -183,9 +183,14 @@ def _judged(judge: JudgeConfig, pairs: Folder, out: Folder, log: Log) -> dict[st
 def _agreement(
     recipe: Recipe, judgements: Folder, human: Folder, out: Folder, judge_folder: Folder | None, log: Log
 ) -> dict[str, Any]:
-    others = free_scorers(recipe.evaluate.zero_shot or "all-minilm-l6-v2")
+    others = free_scorers(_zero_shot(recipe))
     found = measure_judge(judgements, human, out, others, judge_folder, seed=recipe.seed, log=log)
     return {"verdict": found["verdict"]}
+
+
+def _zero_shot(recipe: Recipe) -> str:
+    """The untrained encoder to compare with: what the recipe names, else what the re-rankers start from."""
+    return recipe.evaluate.zero_shot or recipe.reranker.model
 
 
 def _adjusted(rule: Any, pairs: Folder, judgements: Folder, out: Folder, log: Log) -> dict[str, Any]:
@@ -209,6 +214,7 @@ def _evaluated(recipe: Recipe, folder: Folder, judge_folder: Folder | None, log:
             "test": (folder / "test").uri,
             "models": [(folder / "rerankers" / name).uri for name in recipe.rules],
             "judge_folder": judge_folder.uri if judge_folder else None,
+            "zero_shot": _zero_shot(recipe),
         }
     )
     found = evaluate(config, folder / "evidence", log)

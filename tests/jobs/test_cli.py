@@ -38,6 +38,7 @@ def test_each_command_has_a_help_page(name, capsys):
         (["judge", "--pairs", "nowhere", "--engine", "gpt", "--out", "o"], ConfigError, "engine: found 'gpt'"),
         (["judge", "--pairs", "p", "--prompt", "gradd-0-3", "--out", "o"], ConfigError, "write 'graded-0-3'"),
         (["adjust", "--pairs", "p", "--judgements", "j", "--rule", "repalce", "--out", "o"], ConfigError, "'replace'"),
+        (["judge", "--engine", "lexical", "--out", "o"], ConfigError, "pairs: found nothing"),
         (["status", "nowhere"], InputError, "neither run.json nor plan.json"),
         (["prepare", "--dataset", "nowhere", "--format", "beir", "--out", "o"], InputError, "nowhere"),
         (["prepare", "--dataset", "ftp://x/y", "--format", "beir", "--out", "o"], InputError, "s3://bucket/prefix"),
