@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -13,7 +15,7 @@ from tests.relabel.language_models import tiny_model
 from tests.train.tables import BINARY, topic_pairs, write_pairs
 from train.grade_model import GradeModel, load_causal_lm, padded
 from train.graded_examples import EXAMPLES
-from train.judge import JudgeTask, JudgeTrainingConfig, train_judge
+from train.judge import MASS_WEIGHT, JudgeTask, JudgeTrainingConfig, train_judge
 from train.loop import Ranks
 
 ALONE = Ranks(0, 1, "cpu")
@@ -69,8 +71,8 @@ def test_unknown_output_layer_is_refused(models):
         GradeModel(lm).check()
 
 
-def test_loss_is_the_cross_entropy_of_the_grade_token(task):
-    """The loss is −log p(grade token) over the whole vocabulary, the mean of the pairs."""
+def test_loss_by_hand(task):
+    """The loss is −log of the grade's share among the grades, and a little of −log of the mass on all grades."""
     built = task()
     model = built.build_model().eval()
     rows = examples()
@@ -80,7 +82,9 @@ def test_loss_is_the_cross_entropy_of_the_grade_token(task):
         for row in rows.to_pylist():
             (prompt,) = built.encoder.encode([row["query"]], [row["title"]], [row["text"]])
             logprobs = model.lm(torch.tensor([prompt.token_ids])).logits[0, -1].log_softmax(-1)
-            losses.append(-logprobs[built.encoder.label_token_ids[row["grade"]]].item())
+            mass = sum(logprobs[token].exp().item() for token in built.encoder.label_token_ids)
+            share = logprobs[built.encoder.label_token_ids[row["grade"]]].exp().item() / mass
+            losses.append(-math.log(share) - MASS_WEIGHT * math.log(mass))
     assert found == pytest.approx(np.mean(losses), abs=1e-5)
 
 
