@@ -10,6 +10,8 @@ from relabel.hardware import cores
 
 #: Object store of a local cluster, bytes. Shards are megabytes; the rest of the memory is for models.
 LOCAL_OBJECT_STORE = 1 << 30
+#: How often a local Ray is started before giving up.
+START_CHANCES = 3
 
 
 def connect(log: Callable[[str], None] = print) -> None:
@@ -29,16 +31,31 @@ def connect(log: Callable[[str], None] = print) -> None:
         log(f"ray: joined {address}, resources {_short(ray.cluster_resources())}")
     else:
         logical = 2 * cores() + 2
-        ray.init(
-            address="local",  # never a cluster that happens to run on this machine
-            num_cpus=logical,
-            object_store_memory=LOCAL_OBJECT_STORE,
-            include_dashboard=False,
-            logging_level="WARNING",
-            log_to_driver=os.environ.get("RELABEL_WORKER_LOGS") == "1",
-        )
+        _start(logical, log)
         log(f"ray: started here with {logical} logical CPUs (2 × {cores()} cores + 2 for reads and writes)")
     _settle_data()
+
+
+def _start(logical: int, log: Callable[[str], None]) -> None:
+    """Start Ray here. Ray gives its node 30 s to come up, which a busy machine exceeds: it gets three chances."""
+    import ray
+
+    for chance in range(1, START_CHANCES + 1):
+        try:
+            ray.init(
+                address="local",  # never a cluster that happens to run on this machine
+                num_cpus=logical,
+                object_store_memory=LOCAL_OBJECT_STORE,
+                include_dashboard=False,
+                logging_level="WARNING",
+                log_to_driver=os.environ.get("RELABEL_WORKER_LOGS") == "1",
+            )
+            return
+        except Exception as error:  # Ray raises the bare class
+            if "timed out during startup" not in str(error) or chance == START_CHANCES:
+                raise
+            log("ray: did not start within 30 s on this busy machine, trying again")
+            ray.shutdown()
 
 
 def gpus() -> float:
