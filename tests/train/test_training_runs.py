@@ -233,8 +233,8 @@ def test_real_encoder_as_cross_encoder(place, ray_session):
     model = "all-minilm-l6-v2"
     out = Folder(place / "minilm")
     config = settings(
-        place, model=model, architecture="cross-encoder", loss="lce", epochs=2, learning_rate=None, dtype="auto"
-    ).model_copy(update={"threads": None, "max_length": 48, "checkpoint_steps": 50})
+        place, model=model, architecture="cross-encoder", loss="lce", epochs=1, learning_rate=None, dtype="auto"
+    ).model_copy(update={"threads": None, "batch": 8, "max_length": 48, "checkpoint_steps": 50})
     record = train_reranker(config, out, lambda line: None)
     assert record["best_score"] > record["validations"][0]["nDCG@10"]
     assert architecture(place / "minilm" / "model") == "cross-encoder"
