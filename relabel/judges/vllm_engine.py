@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,10 @@ def environment(config: JudgeConfig) -> dict[str, str]:
 
 
 class VllmScorer:
-    """An engine of vLLM with one model.
+    """An engine of vLLM with one model, in a thread of its own.
+
+    On CPU vLLM binds the OpenMP threads of the thread that makes the engine; Ray Data makes an actor in one thread and
+    calls it in another, for which that binding was not made.
 
     Args:
         folder: local model folder (safetensors).
@@ -58,7 +62,9 @@ class VllmScorer:
     ):
         from vllm import LLM, SamplingParams
 
-        self._engine = LLM(**engine_options(folder, config, dtype, max_prompt_tokens))
+        self._thread = ThreadPoolExecutor(1, "engine")
+        options = engine_options(folder, config, dtype, max_prompt_tokens)
+        self._engine = self._thread.submit(LLM, **options).result()
         self._labels = label_token_ids
         self._sampling = SamplingParams(
             max_tokens=1, temperature=0, logprob_token_ids=label_token_ids, detokenize=False
@@ -68,7 +74,7 @@ class VllmScorer:
         """See `LabelScorer`. A prompt that the engine refuses is found by bisection and gets NaN; a dead engine ends
         the process, so that Ray starts another actor."""
         self._engine.reset_prefix_cache()
-        return self._scored(prompts)
+        return self._thread.submit(self._scored, prompts).result()
 
     def _scored(self, prompts: list[list[int]]) -> np.ndarray:
         from vllm.v1.engine.exceptions import EngineDeadError
