@@ -7,6 +7,7 @@ does not add up; 130 stopped by Ctrl-C (the same command goes on where it stoppe
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from relabel.errors import ConfigError, RelabelError
 from relabel.storage import Folder
 
 INTERRUPTED = 130
+#: Libraries' progress bars and notices would stand between our own lines; who wants them sets these.
+QUIET = {"TQDM_DISABLE": "1", "DS_LOG_LEVEL": "error"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,10 @@ STAGES = {
         "train.reranker:RerankerConfig", "train.reranker:train_reranker", "train a re-ranker on labels", "reranker"
     ),
     "evaluate": Stage(
-        "relabel.evaluate:EvaluateConfig", "relabel.evaluate:evaluate", "measure on human judgements", "evaluate"
+        "relabel.evidence.evaluate:EvaluateConfig",
+        "relabel.evidence.evaluate:evaluate",
+        "measure on human judgements",
+        "evaluate",
     ),
     "export": Stage(
         "relabel.formats.export:ExportConfig", "relabel.formats.export:export", "write a table in another format"
@@ -71,6 +77,8 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(line_buffering=True)  # progress must be seen through a pipe, too
     try:

@@ -1,4 +1,4 @@
-"""`relabel evaluate` as a module, for `ray job submit`: re-rankers on human judgements (`relabel.evaluate`).
+"""`relabel evaluate` as a module, for `ray job submit`: re-rankers on human judgements (`relabel.evidence.evaluate`).
 
 python -m jobs.evaluate --test s3://bucket/test --models s3://bucket/rerankers/replace --out s3://bucket/evidence
 """

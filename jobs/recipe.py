@@ -19,7 +19,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from jobs.options import assigned
 from relabel.config import Config
 from relabel.errors import ConfigError
-from relabel.evaluate import EvaluateConfig
+from relabel.evidence.evaluate import EvaluateConfig
 from relabel.judges import JudgeConfig
 from relabel.labels import AnyRule, Keep
 from relabel.prepare import PrepareConfig

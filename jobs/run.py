@@ -21,10 +21,10 @@ from jobs.judge import identity
 from jobs.recipe import Recipe
 from relabel import __version__, hardware
 from relabel.errors import ConfigError
-from relabel.evaluate import METRICS, evaluate
+from relabel.evidence.evaluate import METRICS, evaluate
+from relabel.evidence.measure_judge import AGREEMENT, free_scorers, measure_judge
 from relabel.judges import JudgeConfig
 from relabel.labels import AdjustConfig
-from relabel.measure_judge import AGREEMENT, free_scorers, measure_judge
 from relabel.prepare import PrepareConfig, prepare
 from relabel.report.build import build_report
 from relabel.storage import Folder

@@ -18,9 +18,9 @@ import ray.data
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
-from jobs.progress import Progress
 from relabel.errors import LedgerError, RelabelError
 from relabel.ledger import Marker, Plan, Shard, commit, finished_shards, plan_stage, read_shard, reconcile
+from relabel.progress import Progress
 from relabel.records import Scale
 from relabel.storage import Folder
 from relabel.tables import MANIFEST, Manifest, read_manifest

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from relabel.evaluate import METRICS
-from relabel.measure_judge import AGREEMENT
+from relabel.evidence.evaluate import METRICS
+from relabel.evidence.measure_judge import AGREEMENT
 from relabel.storage import Folder
 
 

@@ -36,7 +36,7 @@ class State:
         step: steps done; the next batch is number `step` of the whole run.
         partition: how the engine's state is cut: workers, ZeRO stage, dtype.
         losses: mean loss of each step done.
-        validations: {step, measure: value, …} in order.
+        validations: {step, measure: value, …} in order; None for a measure that is undefined on the held-out rows.
         best_step: step with the best validation, None before the first.
         best_score: its selection measure.
         seconds: wall time of the steps so far, earlier sessions included.
@@ -46,7 +46,7 @@ class State:
     step: int = 0
     partition: str = ""
     losses: list[float] = field(default_factory=list)
-    validations: list[dict[str, float]] = field(default_factory=list)
+    validations: list[dict[str, float | None]] = field(default_factory=list)
     best_step: int | None = None
     best_score: float | None = None
     seconds: float = 0.0

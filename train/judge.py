@@ -33,8 +33,6 @@ from train.ranking import auc
 from train.record import finished, shown_counts, write_record
 from train.supervision import query_texts, split_queries
 
-#: Pairs held out for choosing the best step, at most.
-VALIDATION_PAIRS = 400
 #: Weight of the mass on the grades in the loss. With 1 (full cross-entropy) the 135 M model was near chance after 30
 #: steps on DL 2019 (1.36 of ln 4 = 1.39), with 0.02 at 1.23; the mass still rises past a half within 20 steps.
 MASS_WEIGHT = 0.02
@@ -55,6 +53,8 @@ class JudgeTrainingConfig(TrainingConfig):
         max_document_tokens, max_query_tokens: budgets of title and text, and of the query; judge later with the same.
         balance: draw about equally many pairs of each grade.
         pairs_per_epoch: pairs an epoch, at most.
+        validation_pairs: pairs of the held-out queries that the best step is chosen on, at most; each validation costs
+            about a third of training on as many.
         batch: pairs of one step.
     """
 
@@ -69,6 +69,7 @@ class JudgeTrainingConfig(TrainingConfig):
     max_query_tokens: int = Field(96, ge=4)
     balance: bool = True
     pairs_per_epoch: int | None = Field(None, ge=1)
+    validation_pairs: int = Field(400, ge=1)
     learning_rate: float = Field(1e-4, gt=0)
 
     PAIRS_AT_ONCE: ClassVar[int] = 8
@@ -241,7 +242,7 @@ def train_judge(config: JudgeTrainingConfig, out: Folder, log: Callable[[str], N
     queries = set(query_texts(pairs, "pairs").values())
     split = split_queries(queries, config.validation_fraction, config.validation_queries, config.seed, set())
     held = [row for row in graded_examples(pairs, prompt) if row["fingerprint"] in split.validation]
-    held = _spread(held, VALIDATION_PAIRS)
+    held = _spread(held, config.validation_pairs)
     supervision.write_table("validation.parquet", pa.Table.from_pylist(held, schema=EXAMPLES))
     log(f"queries: {len(split.train):,} for training, {len(split.validation):,} held out ({len(held):,} pairs)")
     written = write_examples(

@@ -17,7 +17,7 @@ from train.checkpoints import remove_tree
 from train.config import TrainingConfig
 from train.engine import worker_environment
 from train.loop import Job, Task, dataset_name, run_worker
-from train.progress import Relay
+from train.relay import Relay
 from train.shuffle import EpochFiles
 
 

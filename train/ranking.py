@@ -1,6 +1,6 @@
 """Small measures for choosing a checkpoint while training: nDCG@10 of rankings, AUC of grades.
 
-Evidence for people comes from `relabel evaluate` and `relabel.agreement`; these figures only pick the best step.
+Evidence for people comes from `relabel.evidence`; these figures only pick the best step.
 """
 
 from __future__ import annotations

@@ -21,10 +21,10 @@ from relabel.labels.blend import Blend
 from relabel.labels.change import ChangeCounts
 from relabel.labels.demote_positives import DemotePositives
 from relabel.labels.drop_uncertain import DropUncertain
-from relabel.labels.evidence import Action, Decision, Evidence, Rule
 from relabel.labels.keep import Keep
 from relabel.labels.promote_negatives import PromoteNegatives
 from relabel.labels.replace import Replace
+from relabel.labels.rule import Action, Decision, Evidence, Rule
 
 RULES: dict[str, type[Rule]] = {
     rule.name: rule for rule in (Keep, Replace, PromoteNegatives, DemotePositives, DropUncertain, Blend)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from relabel.errors import InputError, LedgerError
-from relabel.labels.evidence import TOLERANCE, Action, Decision, Evidence, Rule
+from relabel.labels.rule import TOLERANCE, Action, Decision, Evidence, Rule
 from relabel.records import KEY, LABELS, Scale
 
 

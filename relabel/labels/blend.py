@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from relabel.labels.evidence import Action, Decision, Evidence, Rule, ones
+from relabel.labels.rule import Action, Decision, Evidence, Rule, ones
 
 
 class Blend(Rule):

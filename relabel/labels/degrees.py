@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from relabel.labels.evidence import TOLERANCE, relevant_probability
+from relabel.labels.rule import TOLERANCE, relevant_probability
 from relabel.records import Scale
 
 #: Fifths of the relevance degree: each grade of a scale with two to five grades falls into its own.

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from relabel.labels.evidence import Action, Decision, Evidence, Rule
+from relabel.labels.rule import Action, Decision, Evidence, Rule
 
 
 class DropUncertain(Rule):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from relabel.labels.evidence import Action, Decision, Evidence, Rule, filled, ones
+from relabel.labels.rule import Action, Decision, Evidence, Rule, filled, ones
 
 
 class Keep(Rule):

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from relabel.labels.evidence import TOLERANCE, Action, Decision, Evidence, Rule, ones
+from relabel.labels.rule import TOLERANCE, Action, Decision, Evidence, Rule, ones
 
 
 class Replace(Rule):

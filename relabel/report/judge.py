@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from relabel.evidence.verdict import headline_auc
 from relabel.report.blocks import Block, Bullets, Cell, Dot, Dots, Line, Lines, Section, Table, Text, not_run
 from relabel.report.run_files import Run
 from relabel.report.words import count, interval, share, value
-from relabel.verdict import headline_auc
 
 TITLE = "The judge against reference grades"
 #: The AUC axis starts here unless an interval reaches below.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from relabel.findings import primary_tests, probability
-from relabel.metrics import JUDGED_ONLY
+from relabel.evidence.findings import primary_tests, probability
+from relabel.evidence.metrics import JUDGED_ONLY
 from relabel.report.blocks import Block, Cell, Dot, Dots, Folded, Section, Table, Text, not_run
 from relabel.report.run_files import Run
 from relabel.report.words import count, interval, plural, share, signed, value

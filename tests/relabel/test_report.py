@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from relabel.agreement import agreement
-from relabel.comparison import System, compare
+from relabel.evidence.agreement import agreement
+from relabel.evidence.comparison import System, compare
+from relabel.evidence.metrics import Pool, rank_pool
 from relabel.labels import ChangeCounts, adjust_rows, load_rule
-from relabel.metrics import Pool, rank_pool
 from relabel.records import JUDGEMENTS, PAIRS, QUARANTINE, Scale
 from relabel.report.build import build_report
 from relabel.storage import Folder

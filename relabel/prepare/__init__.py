@@ -7,8 +7,8 @@ Invariant: rows in = rows + quarantined, and every record read is accounted for.
 
     relabel prepare --dataset data/beir --format beir --split test --label-source human --out runs/pairs
 
-Pairs stream as Arrow tables (`relabel.pair_stream`); the other formats are joined in a temporary SQLite file
-(`relabel.joined_pairs`). Neither needs the dataset in memory; a first stage does, for its BM25 index.
+Pairs stream as Arrow tables (`relabel.prepare.pair_stream`); the other formats are joined in a temporary SQLite file
+(`relabel.prepare.joined_pairs`). Neither needs the dataset in memory; a first stage does, for its BM25 index.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from collections.abc import Callable
 from relabel.formats import READERS, Source
 from relabel.formats.faults import Faults
 from relabel.formats.pairs import table_scale
-from relabel.joined_pairs import join_pairs
-from relabel.pair_stream import stream_pairs
-from relabel.pairs_writer import PairsWriter
-from relabel.prepare_config import PrepareConfig, QueryFolds, ScaleConfig
+from relabel.prepare.config import PrepareConfig, QueryFolds, ScaleConfig
+from relabel.prepare.joined_pairs import join_pairs
+from relabel.prepare.pair_stream import stream_pairs
+from relabel.prepare.pairs_writer import PairsWriter
 from relabel.records import Scale
 from relabel.storage import Folder
 from relabel.tables import Manifest

@@ -1,6 +1,6 @@
 """Statistics of one rater's grades and scores against another's, as functions of query weights.
 
-Each function returns a `Statistic` (see `relabel.significance`): from weights [m, queries] to values [m], so that the
+Each function returns a `Statistic` (see `significance`): from weights [m, queries] to values [m], so that the
 bootstrap over queries, the jackknife and the point value share one formula. Rows are pairs; `query` [rows] is the
 index of each row's query. Pure numpy.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import kendalltau
 
-from relabel.significance import Statistic, ratio
+from relabel.evidence.significance import Statistic, ratio
 
 #: Cells of the weight-by-row matrix that are held at once (8 bytes each).
 BLOCK_CELLS = 4_000_000

@@ -1,12 +1,12 @@
 """What metrics say, in sentences: warnings before believing them, and what relabelling brought.
 
-In: the dictionary that `relabel.comparison.compare` builds. Invariant: a re-ranker below the zero-shot encoder or the
+In: the dictionary that `comparison.compare` builds. Invariant: a re-ranker below the zero-shot encoder or the
 first stage is named, with or without significance.
 """
 
 from __future__ import annotations
 
-from relabel.metrics import CUTOFF, TIE_ORDERS
+from relabel.evidence.metrics import CUTOFF, TIE_ORDERS
 
 #: From this share of queries with ties in reach of the top 10 a system is warned about.
 TIED_SHARE = 0.1

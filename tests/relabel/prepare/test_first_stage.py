@@ -12,8 +12,8 @@ import pytest
 from ir_measures import nDCG
 
 from relabel.errors import ConfigError, InputError
-from relabel.first_stage import BM25Ranker, FirstStage, FirstStageConfig
 from relabel.prepare import PrepareConfig, prepare
+from relabel.prepare.first_stage import BM25Ranker, FirstStage, FirstStageConfig
 from relabel.storage import Folder
 from relabel.tables import Manifest, read_whole
 

@@ -1,6 +1,6 @@
 """A judge against people on held-out pairs: accuracy, κ, AUC, error, calibration, and the scorers that cost nothing.
 
-Pure functions of arrays; `relabel.measure_judge` reads the tables and writes `agreement.json`. Scales may differ:
+Pure functions of arrays; `measure_judge` reads the tables and writes `agreement.json`. Scales may differ:
 grades are compared one by one where both scales have equally many (lowest with lowest), otherwise as relevant or not,
 each by its own scale; scores are compared as degrees in [0, 1]. Invariant: every value has the interval of the same
 resamples of queries, and every comparison with another scorer is paired.
@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from relabel import rater_statistics as rater
 from relabel.errors import InputError
+from relabel.evidence import rater_statistics as rater
+from relabel.evidence.significance import Interval, Statistic, bootstrap, mean_statistic
+from relabel.evidence.verdict import plain_verdict, trust
 from relabel.records import Scale
-from relabel.significance import Interval, Statistic, bootstrap, mean_statistic
-from relabel.verdict import plain_verdict, trust
 
 
 def agreement(

@@ -1,7 +1,7 @@
 """How well a judge agrees with people on queries it has not seen, beside BM25 and a zero-shot encoder.
 
 In: a judgements table and the pairs table with human labels that it judged; out: `agreement.json` (see
-`relabel.agreement`). Pairs are joined by key. Invariant: no label made by a judge, and no query seen by this one in
+`agreement`). Pairs are joined by key. Invariant: no label made by a judge, and no query seen by this one in
 training, enters the comparison; what is left out is counted.
 """
 
@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from relabel.agreement import agreement
-from relabel.circularity import refuse_judge_labels
 from relabel.errors import CircularEvidence, InputError
-from relabel.first_stage import BM25Ranker, FirstStageConfig
+from relabel.evidence.agreement import agreement
+from relabel.evidence.circularity import refuse_judge_labels
 from relabel.lineage import query_fingerprint, read_queries_seen
+from relabel.prepare.first_stage import BM25Ranker, FirstStageConfig
 from relabel.storage import Folder
 from relabel.tables import read_manifest, read_whole
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from relabel.errors import InputError
-from relabel.metrics import Pool, ndcg_name, rank_pool
+from relabel.evidence.metrics import Pool, ndcg_name, rank_pool
 from relabel.records import Scale
 
 SCALE = Scale((0, 1, 2, 3), relevant_from=2)

@@ -1,9 +1,9 @@
-"""Lines that say how far a job is: done, rate, time left; at most one every few seconds."""
+"""How far a job is, as lines of text: done, rate, time left; at most one every few seconds."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 #: Seconds between two lines.
 INTERVAL = 5.0
@@ -31,11 +31,26 @@ class Progress:
         share = self._done / max(self._total, 1)
         self._log(
             f"{self._name}: {self._done:,} of {self._total:,} {self._unit} ({share:.0%}), "
-            f"{rate:,.1f}/s, {_span(left)} left"
+            f"{rate:,.1f}/s, {duration(left)} left"
         )
 
 
-def _span(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
+def watched(counts: Iterable[int], name: str, unit: str, log: Callable[[str], None]) -> int:
+    """Run through counts that grow to an unknown total, logging one now and then; returns the last (0 for none)."""
+    started = last = time.monotonic()
+    count = 0
+    for count in counts:
+        now = time.monotonic()
+        if now - last >= INTERVAL:
+            log(f"{name}: {count:,} {unit}, {count / (now - started):,.0f}/s")
+            last = now
+    return count
+
+
+def duration(seconds: float) -> str:
+    """`75` → `1 min 15 s`, `3725` → `1 h 02 min`."""
+    minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

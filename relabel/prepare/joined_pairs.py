@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from relabel.first_stage import FirstStage
 from relabel.formats import READERS, ReadOptions, Source
 from relabel.formats.collection import Collection
 from relabel.formats.faults import Faults
-from relabel.pairs_writer import UNLABELLED, PairsWriter
-from relabel.prepare_config import PrepareConfig
-from relabel.progress_lines import watched
+from relabel.prepare.config import PrepareConfig
+from relabel.prepare.first_stage import FirstStage
+from relabel.prepare.pairs_writer import UNLABELLED, PairsWriter
+from relabel.progress import watched
 from relabel.records import Scale
 
 
@@ -23,7 +23,7 @@ def join_pairs(
     """Write the pairs of a dataset's queries; returns the funnel."""
     records = READERS[config.format].read(source, ReadOptions(config.split, config.query_field), faults)
     with Collection(faults, scale, config.max_text_chars, config.label_source == "human") as collection:
-        watched(collection.load(records), "records read", log)
+        watched(collection.load(records), "prepare", "records read", log)
         collection.resolve(config.repeated)
         chosen, left_out = _chosen_queries(config, collection, scale)
         if config.first_stage:
@@ -33,7 +33,7 @@ def join_pairs(
         else:
             stage = None
             rows = _labelled_rows(collection, chosen, config.label_source)
-        watched(_written(rows, writer), "pairs written", log)
+        watched(_written(rows, writer), "prepare", "pairs written", log)
         funnel: dict[str, Any] = {
             kind: {"read": collection.seen[kind] - collection.repeated[kind], "kept": collection.count(kind)}
             for kind in ("queries", "documents", "labels")

@@ -1,8 +1,8 @@
 """Systems on one test pool: means with intervals, paired tests corrected for their number, and plain warnings.
 
-Pure functions of scores; `relabel.evaluate` reads tables and models. Every re-ranker is tested against every baseline
+Pure functions of scores; `evaluate` reads tables and models. Every re-ranker is tested against every baseline
 (first stage, zero-shot encoder), and every re-ranker on adjusted labels against those on the original labels. Holm's
-correction covers all tests of one measure. `relabel.findings` puts the outcome into sentences.
+correction covers all tests of one measure. `findings` puts the outcome into sentences.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from relabel.findings import findings, warnings
-from relabel.metrics import CUTOFF, Gain, Pool, Ranked, measures_of, ndcg_name
-from relabel.significance import holm, mean_interval, paired_randomisation, standardised_difference
+from relabel.evidence.findings import findings, warnings
+from relabel.evidence.metrics import CUTOFF, Gain, Pool, Ranked, measures_of, ndcg_name
+from relabel.evidence.significance import holm, mean_interval, paired_randomisation, standardised_difference
 
 #: A corrected p-value below this is called significant.
 LEVEL = 0.05

@@ -21,9 +21,9 @@ from relabel.formats.pair_checks import PairRules, clean_groups, clean_rows, que
 from relabel.formats.pair_order import QueryOrder, query_order, sorted_by_query, whole_queries
 from relabel.formats.pairs import other_columns, read_tables
 from relabel.formats.source import Source
-from relabel.pairs_writer import UNLABELLED, PairsWriter
-from relabel.prepare_config import PrepareConfig
-from relabel.progress_lines import watched
+from relabel.prepare.config import PrepareConfig
+from relabel.prepare.pairs_writer import UNLABELLED, PairsWriter
+from relabel.progress import watched
 from relabel.records import PAIRS, Scale
 
 
@@ -51,7 +51,7 @@ def stream_pairs(
             writer.add_table(_as_pairs(wanted, config.label_source))
             yield writer.rows
 
-    watched(written(), "pairs written", log)
+    watched(written(), "prepare", "pairs written", log)
     if order.total != writer.rows + dropped + faults.total:
         found = f"{order.total} rows read, {writer.rows} written, {dropped} left out, {faults.total} quarantined"
         raise LedgerError(source.uri, found, "counts that add up", "report this as a bug")

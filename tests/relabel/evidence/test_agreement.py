@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from relabel import rater_statistics as rater
-from relabel.agreement import agreement
 from relabel.errors import CircularEvidence, InputError
+from relabel.evidence import rater_statistics as rater
+from relabel.evidence.agreement import agreement
+from relabel.evidence.measure_judge import bm25_scores, free_scorers, measure_judge
 from relabel.lineage import query_fingerprint, write_queries_seen
-from relabel.measure_judge import bm25_scores, free_scorers, measure_judge
 from relabel.records import JUDGEMENTS, PAIRS, Scale
 from relabel.storage import Folder
 from relabel.tables import TableWriter, read_whole

@@ -1,6 +1,6 @@
 """Plain-word sentences about a judge's agreement with people: what it beats, what beats it, whether to trust it.
 
-In: the dictionary of `relabel.agreement.agreement`. Invariant: a judge that is no better than chance, or worse than a
+In: the dictionary of `agreement.agreement`. Invariant: a judge that is no better than chance, or worse than a
 scorer that costs nothing, is called that, whatever the other numbers say.
 """
 

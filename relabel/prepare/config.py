@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from relabel.config import Config
-from relabel.first_stage import FirstStageConfig
 from relabel.lineage import query_fingerprint
+from relabel.prepare.first_stage import FirstStageConfig
 from relabel.records import Scale
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from relabel.significance import (
+from relabel.evidence.significance import (
     bootstrap,
     holm,
     mean_interval,

@@ -55,12 +55,3 @@ class Relay:
 
         for line in ray.get(self.board.take.remote()):
             self._log(line)
-
-
-def duration(seconds: float) -> str:
-    """`75` → `1 min 15 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

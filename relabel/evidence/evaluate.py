@@ -1,7 +1,7 @@
 """Evidence on human judgements: the first stage, the zero-shot encoder and every re-ranker on one test pool.
 
 In: a pairs table with human labels (the pool) and model folders; out: a rankings table and `metrics.json` beside it.
-Each system orders the candidates of each query; `relabel.comparison` measures and tests. Invariants: labels made by a
+Each system orders the candidates of each query; `comparison` measures and tests. Invariants: labels made by a
 judge are refused; so are queries that any model, or the judge behind its labels, has seen in training.
 
 Run: `relabel evaluate --test PAIRS --models DIR DIR --zero-shot all-minilm-l6-v2 --out DIR`
@@ -18,13 +18,13 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from relabel.circularity import check_lineage, label_sources, refuse_judge_labels, source_warnings
-from relabel.comparison import System, compare
 from relabel.config import Config
 from relabel.errors import ConfigError, InputError
-from relabel.measure_judge import encoder_scores
-from relabel.metrics import Gain, Pool, Ranked, rank_pool
-from relabel.overlap import document_overlap, overlap_notes
+from relabel.evidence.circularity import check_lineage, label_sources, refuse_judge_labels, source_warnings
+from relabel.evidence.comparison import System, compare
+from relabel.evidence.measure_judge import encoder_scores
+from relabel.evidence.metrics import Gain, Pool, Ranked, rank_pool
+from relabel.evidence.overlap import document_overlap, overlap_notes
 from relabel.records import RANKINGS
 from relabel.storage import Folder
 from relabel.tables import TableWriter, read_manifest, read_whole

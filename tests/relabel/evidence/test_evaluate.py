@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from relabel.comparison import System, compare, pairs_to_test
 from relabel.errors import CircularEvidence, ConfigError, InputError
-from relabel.evaluate import FIRST_STAGE, EvaluateConfig, evaluate, first_stage_scores
+from relabel.evidence.comparison import System, compare, pairs_to_test
+from relabel.evidence.evaluate import FIRST_STAGE, EvaluateConfig, evaluate, first_stage_scores
+from relabel.evidence.metrics import Pool, rank_pool
+from relabel.evidence.overlap import document_overlap, overlap_notes
 from relabel.lineage import query_fingerprint, write_queries_seen
-from relabel.metrics import Pool, rank_pool
-from relabel.overlap import document_overlap, overlap_notes
 from relabel.records import PAIRS, Scale
 from relabel.storage import Folder
 from relabel.tables import TableWriter, read_whole
