@@ -193,6 +193,12 @@ def _zero_shot(recipe: Recipe) -> str:
     return recipe.evaluate.zero_shot or recipe.reranker.model
 
 
+def _zero_shot_max_length(recipe: Recipe) -> int | None:
+    """As many tokens as the re-rankers read where they start from that encoder, so that it is what they started as."""
+    asked = recipe.evaluate.zero_shot_max_length
+    return asked or (recipe.reranker.max_length if _zero_shot(recipe) == recipe.reranker.model else None)
+
+
 def _adjusted(rule: Any, pairs: Folder, judgements: Folder, out: Folder, log: Log) -> dict[str, Any]:
     from jobs.adjust import adjust
 
@@ -215,6 +221,7 @@ def _evaluated(recipe: Recipe, folder: Folder, judge_folder: Folder | None, log:
             "models": [(folder / "rerankers" / name).uri for name in recipe.rules],
             "judge_folder": judge_folder.uri if judge_folder else None,
             "zero_shot": _zero_shot(recipe),
+            "zero_shot_max_length": _zero_shot_max_length(recipe),
         }
     )
     found = evaluate(config, folder / "evidence", log)

@@ -47,6 +47,7 @@ def score_texts(
     documents: list[str],
     batch_size: int = 64,
     dtype: str = "auto",
+    max_length: int | None = None,
 ) -> np.ndarray:
     """The score of each pair; higher is more relevant.
 
@@ -56,6 +57,7 @@ def score_texts(
         documents: one document a pair (see `document_text`).
         batch_size: pairs (cross-encoder) or texts (bi-encoder) computed at once.
         dtype: `auto`, `float32` or `bfloat16`.
+        max_length: tokens of a text (bi-encoder) or of a pair (cross-encoder) that are read; default: the model's own.
 
     Returns:
         float64 [pairs]: raw scores of a cross-encoder (logits, where it was saved with the identity as activation),
@@ -80,12 +82,14 @@ def score_texts(
     if architecture(folder) == "cross-encoder":
         from sentence_transformers import CrossEncoder
 
-        encoder = CrossEncoder(str(folder), **options)
+        encoder = CrossEncoder(str(folder), max_length=max_length, **options)
         pairs = list(zip(queries, documents, strict=True))
         return encoder.predict(pairs, batch_size=batch_size, show_progress_bar=False).astype(np.float64)
     from sentence_transformers import SentenceTransformer
 
     encoder = SentenceTransformer(str(folder), **options)
+    if max_length:
+        encoder.max_seq_length = min(max_length, encoder.max_seq_length or max_length)
     vectors = [_vectors(encoder, texts, batch_size) for texts in (queries, documents)]
     return np.einsum("ij,ij->i", *vectors)
 

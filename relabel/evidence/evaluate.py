@@ -45,6 +45,9 @@ class EvaluateConfig(Config):
     )
     first_stage: bool = Field(True, description="include the order of the first stage")
     zero_shot: str | None = Field(None, description="untrained encoder beside them: a package model or folder")
+    zero_shot_max_length: int | None = Field(
+        None, ge=8, description="tokens of a text that the untrained encoder reads; null: as many as it can"
+    )
     judge_folder: str | None = Field(None, description="the trained judge, whose training queries are refused as well")
     pool: Literal["all", "candidates"] = Field(
         "all", description="rank all pairs of the table, or those with a first-stage rank (others count as missed)"
@@ -162,7 +165,7 @@ def _scored(config: EvaluateConfig, names: list[str], pairs: pa.Table, pool: Poo
     models = [(ZERO_SHOT, config.zero_shot)] if config.zero_shot else []
     for name, uri in [*models, *zip(names, config.models, strict=True)]:
         started = perf_counter()
-        scores = _scores_by(uri, pairs, pool)
+        scores = _scores_by(uri, pairs, pool, config.zero_shot_max_length if name == ZERO_SHOT else None)
         seconds = perf_counter() - started
         log(f"evaluate: {name} scored {int(pool.ranked.sum())} pairs in {seconds:.1f} s")
         about = {"folder": uri, "seconds": round(seconds, 2)}
@@ -173,10 +176,10 @@ def _scored(config: EvaluateConfig, names: list[str], pairs: pa.Table, pool: Poo
             yield System(name, "re-ranker", _rule(training), about | _trained(training)), scores
 
 
-def _scores_by(uri: str, pairs: pa.Table, pool: Pool) -> np.ndarray:
+def _scores_by(uri: str, pairs: pa.Table, pool: Pool, max_length: int | None) -> np.ndarray:
     model = f"{uri}/model" if Folder(uri).exists("model") else uri
     scores = np.full(pairs.num_rows, np.nan)
-    scores[pool.ranked] = encoder_scores(model, pairs.filter(pa.array(pool.ranked)))
+    scores[pool.ranked] = encoder_scores(model, pairs.filter(pa.array(pool.ranked)), max_length)
     return scores
 
 

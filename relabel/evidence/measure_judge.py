@@ -124,8 +124,10 @@ def bm25_scores(pairs: pa.Table) -> np.ndarray:
     return np.array([by_query[query][place[doc_id]] for query, doc_id in rows], float)
 
 
-def encoder_scores(model: str, pairs: pa.Table) -> np.ndarray:
+def encoder_scores(model: str, pairs: pa.Table, max_length: int | None = None) -> np.ndarray:
     """Scores [rows] of a model folder in the sentence-transformers layout; a bi-encoder's are cosines.
+
+    `max_length` tokens of a text are read; None: as many as the model can.
 
     A cross-encoder computes in float32: its scores are the logits themselves, which bfloat16 would round into ties.
     """
@@ -135,7 +137,7 @@ def encoder_scores(model: str, pairs: pa.Table) -> np.ndarray:
     dtype = "float32" if architecture(local_model(model)) == "cross-encoder" else "auto"
     titles_and_texts = zip(pairs["title"].to_pylist(), pairs["text"].to_pylist(), strict=True)
     documents = [document_text(*both) for both in titles_and_texts]
-    return score_texts(model, pairs["query"].to_pylist(), documents, dtype=dtype)
+    return score_texts(model, pairs["query"].to_pylist(), documents, dtype=dtype, max_length=max_length)
 
 
 def _keys(table: pa.Table) -> tuple[list[str], list[str]]:

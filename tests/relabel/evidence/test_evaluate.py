@@ -212,7 +212,8 @@ ANSWERS = {
 
 @pytest.mark.integration
 def test_the_real_encoder_as_zero_shot_and_as_re_ranker(tmp_path):
-    """The 22 M encoder finds the right answers; the same weights as a re-ranker folder give the same values."""
+    """The 22 M encoder finds the right answers; the same weights as a re-ranker folder give the same values; read to 8
+    tokens the zero-shot encoder scores otherwise, the re-ranker does not."""
     from relabel.models import local_model
 
     rows = [
@@ -236,6 +237,16 @@ def test_the_real_encoder_as_zero_shot_and_as_re_ranker(tmp_path):
     assert (described["keep"]["rule"], described["keep"]["loss"]) == ("keep", "listnet")
     rankings = read_whole(Folder(tmp_path / "out"), "rankings")
     assert set(rankings["system"].to_pylist()) == {FIRST_STAGE, "zero-shot encoder", "keep"}
+    short = config(Folder(tmp_path / "test"), **fields, zero_shot_max_length=8)
+    evaluate(short, Folder(tmp_path / "short"), lambda line: None)
+    cut = read_whole(Folder(tmp_path / "short"), "rankings")
+    assert _scores_of(cut, "keep") == _scores_of(rankings, "keep")
+    assert _scores_of(cut, "zero-shot encoder") != _scores_of(rankings, "zero-shot encoder")
+
+
+def _scores_of(rankings: pa.Table, system: str) -> dict:
+    rows = [row for row in rankings.to_pylist() if row["system"] == system]
+    return {(row["query_id"], row["doc_id"]): row["score"] for row in rows}
 
 
 def test_labels_of_a_judge_are_refused(tmp_path):
