@@ -6,8 +6,11 @@ split and order preserved, so that each rank reads its own rows only and always 
 
 from __future__ import annotations
 
+import signal
+import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from relabel.errors import ConfigError, RelabelError
@@ -71,11 +74,28 @@ def launch(
             dataset_config=DataConfig(datasets_to_split=[], execution_options=ExecutionOptions(preserve_order=True)),
         )
         try:
-            result = trainer.fit()
+            with _interruptible():
+                result = trainer.fit()
         except TrainingFailedError as error:
             raise _explained(error, out) from error
     remove_tree(ray_folder)
     return result.return_value
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C is KeyboardInterrupt here as elsewhere: Ray Train takes SIGINT over, ends by SystemExit, keeps the signal.
+
+    Its handler aborts the workers first. Outside the main thread there is no handler, neither Ray's nor ours.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stopped:
+        raise KeyboardInterrupt from stopped
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 def _explained(error: Exception, out: Folder) -> RelabelError:

@@ -4,35 +4,62 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from jobs.cli import INTERRUPTED
 from relabel.storage import Folder
 from relabel.tables import read_manifest
-from tests.jobs.judge_runs import finish_judge, shards_done, start_judge, write_pairs
+from tests.jobs.stage_runs import finish_stage, shards_done, start_stage, write_pairs
+from tests.train.encoders import tiny_encoder
+from tests.train.tables import topic_pairs, write_labels
+from train.checkpoints import newest
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 
-@pytest.mark.integration
-@pytest.mark.timeout(600)
+def _interrupted(process: subprocess.Popen, log: Path, moment: Callable[[], bool], seconds: float = 300) -> str:
+    """Press Ctrl-C once `moment` has come; returns the log of the process, which must end by it."""
+    end = time.monotonic() + seconds
+    while not moment():
+        assert process.poll() is None, log.read_text()[-2000:]
+        assert time.monotonic() < end, "the moment to interrupt never came"
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(120) == INTERRUPTED, log.read_text()[-2000:]
+    return log.read_text()
+
+
 def test_interrupted_judge_says_how_to_go_on(tmp_path, make_pairs):
     """SIGINT gives exit code 130 and the command to resume; the same command then finishes the table."""
-    import time
-
     write_pairs(Folder(tmp_path / "pairs"), make_pairs([(f"q{i}", "d", f"query {i}", "a b c", 0) for i in range(4000)]))
     out = Folder(tmp_path / "out")
     arguments = ["--pairs", str(tmp_path / "pairs"), "--engine", "lexical", "--shard-rows", "10", "--out", out.uri]
-    process = start_judge(arguments, tmp_path / "log")
-    end = time.monotonic() + 200
-    while shards_done(out) < 5:
-        assert process.poll() is None, (tmp_path / "log").read_text()[-2000:]
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGINT)
-    assert process.wait(120) == INTERRUPTED
-    log = (tmp_path / "log").read_text()
+    process = start_stage("judge", arguments, tmp_path / "log")
+    log = _interrupted(process, tmp_path / "log", lambda: shards_done(out) >= 5)
     assert "stopped; finished work is kept. To go on: relabel judge --pairs" in log
     assert "Traceback" not in log
     assert 5 <= shards_done(out) < 400
-    finish_judge(arguments, tmp_path / "log")
+    finish_stage("judge", arguments, tmp_path / "log")
     assert read_manifest(out, "judgements").rows == 4000
+
+
+def test_interrupted_training_says_how_to_go_on(tmp_path):
+    """The same while Ray Train has the signal: exit code 130, then the command goes on after the last checkpoint."""
+    tiny_encoder(tmp_path / "encoder")
+    write_labels(Folder(tmp_path / "labels"), topic_pairs(queries=40, documents=8))
+    out = Folder(tmp_path / "out")
+    arguments = ["--labels", str(tmp_path / "labels"), "--model", str(tmp_path / "encoder"), "--out", out.uri]
+    arguments += ["--batch", "4", "--epochs", "40", "--max-length", "32", "--checkpoint-steps", "10"]
+    process = start_stage("train_reranker", arguments, tmp_path / "log")
+    log = _interrupted(process, tmp_path / "log", lambda: newest(out / "checkpoints") is not None)
+    assert "stopped; finished work is kept. To go on: relabel train-reranker --labels" in log
+    assert "Traceback" not in log
+    assert not out.exists("training.json")
+    finish_stage("train_reranker", arguments, tmp_path / "log")
+    assert "resumed after step" in (tmp_path / "log").read_text()
+    assert out.read_json("training.json")["sessions"] == 2

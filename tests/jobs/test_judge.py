@@ -12,7 +12,7 @@ from relabel.judges import JudgeConfig
 from relabel.labels import AdjustConfig
 from relabel.storage import Folder
 from relabel.tables import read_parts, read_whole
-from tests.jobs.judge_runs import write_pairs
+from tests.jobs.stage_runs import write_pairs
 from tests.relabel.language_models import FAMILIES, tiny_model
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]

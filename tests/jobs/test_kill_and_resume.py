@@ -9,7 +9,7 @@ import pytest
 
 from relabel.storage import Folder
 from relabel.tables import read_manifest, read_whole
-from tests.jobs.judge_runs import finish_judge, kill_when, markers, shards_done, start_judge, write_pairs
+from tests.jobs.stage_runs import finish_stage, kill_when, markers, shards_done, start_stage, write_pairs
 
 SHARDS = 60
 KILLS = 3
@@ -39,16 +39,16 @@ def test_killed_runs_end_like_an_undisturbed_one(tmp_path, make_pairs, rows):
     write_pairs(Folder(tmp_path / "pairs"), make_pairs(rows + bad))
     common = ["--pairs", str(tmp_path / "pairs"), "--engine", "lexical", "--shard-rows", str(3002 // SHARDS + 1)]
     whole, killed = Folder(tmp_path / "whole"), Folder(tmp_path / "killed")
-    finish_judge([*common, "--out", whole.uri], tmp_path / "whole.log")
+    finish_stage("judge", [*common, "--out", whole.uri], tmp_path / "whole.log")
     chance, kept = random.Random(), {}
     for _ in range(KILLS):
         moment = shards_done(killed) + chance.randint(0, SHARDS // (KILLS + 1) - 1)
-        process = start_judge([*common, "--out", killed.uri], tmp_path / "killed.log")
+        process = start_stage("judge", [*common, "--out", killed.uri], tmp_path / "killed.log")
         kill_when(process, lambda moment=moment: killed.exists("plan.json") and shards_done(killed) >= moment)
         done = markers(killed)
         assert {index: done[index] for index in kept} == kept
         kept = done
-    finish_judge([*common, "--out", killed.uri], tmp_path / "killed.log")
+    finish_stage("judge", [*common, "--out", killed.uri], tmp_path / "killed.log")
     assert {index: markers(killed)[index] for index in kept} == kept
     _same_tables(whole, killed)
     assert read_manifest(killed, "judgements").quarantined == len(bad)
@@ -61,12 +61,12 @@ def test_killed_vllm_runs_end_like_an_undisturbed_one(tmp_path, make_pairs, rows
     write_pairs(Folder(tmp_path / "pairs"), make_pairs(rows[:96]))
     common = ["--pairs", str(tmp_path / "pairs"), "--prompt", "terse-0-3", "--shard-rows", "16", "--kv-cache-gib", "1"]
     whole, killed = Folder(tmp_path / "whole"), Folder(tmp_path / "killed")
-    finish_judge([*common, "--out", whole.uri], tmp_path / "whole.log")
-    process = start_judge([*common, "--out", killed.uri], tmp_path / "killed.log")
+    finish_stage("judge", [*common, "--out", whole.uri], tmp_path / "whole.log")
+    process = start_stage("judge", [*common, "--out", killed.uri], tmp_path / "killed.log")
     kill_when(process, lambda: shards_done(killed) >= 2)
     kept = markers(killed)
     assert 0 < len(kept) < 6
-    finish_judge([*common, "--out", killed.uri], tmp_path / "killed.log")
+    finish_stage("judge", [*common, "--out", killed.uri], tmp_path / "killed.log")
     assert {index: markers(killed)[index] for index in kept} == kept
     _same_tables(whole, killed)
 

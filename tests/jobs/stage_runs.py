@@ -1,4 +1,4 @@
-"""Running `relabel judge` as a person would, in a process of its own, and killing all of it."""
+"""Running a stage as a person would, in a process of its own, and killing all of it."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def write_pairs(folder: Folder, rows: pa.Table, part_rows: int = 500) -> None:
     writer.finish()
 
 
-def start_judge(arguments: list[str], log: Path) -> subprocess.Popen:
-    """`relabel judge` in its own process group."""
-    command = [sys.executable, "-m", "jobs.judge", *arguments]
+def start_stage(stage: str, arguments: list[str], log: Path) -> subprocess.Popen:
+    """`python -m jobs.<stage>` in its own process group, its output added to `log`."""
+    command = [sys.executable, "-m", f"jobs.{stage}", *arguments]
     root = Path(__file__).parents[2]
     with log.open("ab") as stream:
         return subprocess.Popen(command, cwd=root, stdout=stream, stderr=stream, start_new_session=True)
 
 
-def finish_judge(arguments: list[str], log: Path, seconds: float = 400) -> None:
+def finish_stage(stage: str, arguments: list[str], log: Path, seconds: float = 400) -> None:
     """Run it to its end; the end of its log is in the error where it fails."""
-    process = start_judge(arguments, log)
+    process = start_stage(stage, arguments, log)
     code = process.wait(seconds)
     assert code == 0, log.read_text()[-3000:]
 
