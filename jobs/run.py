@@ -74,6 +74,7 @@ class Run:
             self.log(f"— {name}: done already")
             return
         self.log(f"— {name}")
+        self._add(name, 0.0)  # so that `relabel status` names the stage that is under way
         started = time.monotonic()
         try:
             detail = work()

@@ -25,7 +25,8 @@ def command(options: argparse.Namespace) -> int:
     state = f"finished {record['finished']}" if record.get("finished") else "not finished"
     print(f"{record['name']}: started {record['started']}, {state}")
     for stage in record["stages"]:
-        print(f"  {stage['name']:<32} {stage['seconds']:>9.1f} s  {'done' if stage['finished'] else 'not finished'}")
+        state = "done" if stage["finished"] else "under way or interrupted"
+        print(f"  {stage['name']:<32} {stage['seconds']:>9.1f} s  {state}")
     for name in sorted({name.rpartition("/")[0] for name in folder.names(suffix=PLAN, recursive=True)}):
         print(f"  {table_status(name, folder / name)}")
     return 0

@@ -73,8 +73,11 @@ class VllmScorer:
     def label_logprobs(self, prompts: list[list[int]]) -> np.ndarray:
         """See `LabelScorer`. A prompt that the engine refuses is found by bisection and gets NaN; a dead engine ends
         the process, so that Ray starts another actor."""
+        return self._thread.submit(self._scored_afresh, prompts).result()
+
+    def _scored_afresh(self, prompts: list[list[int]]) -> np.ndarray:
         self._engine.reset_prefix_cache()
-        return self._thread.submit(self._scored, prompts).result()
+        return self._scored(prompts)
 
     def _scored(self, prompts: list[list[int]]) -> np.ndarray:
         from vllm.v1.engine.exceptions import EngineDeadError
