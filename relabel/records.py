@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from relabel.config import Config
 from relabel.errors import InputError
 
 #: The key of a row in pairs, judgements and labels.
@@ -136,6 +137,17 @@ class Scale:
     @classmethod
     def from_json(cls, value: dict) -> Scale:
         return cls(tuple(int(grade) for grade in value["grades"]), int(value["relevant_from"]))
+
+
+class ScaleConfig(Config):
+    """The grades of a dataset's labels, ascending, and the least grade that counts as relevant."""
+
+    grades: list[int]
+    relevant_from: int
+
+    def scale(self) -> Scale:
+        """Raises InputError for grades that are no scale."""
+        return Scale(tuple(self.grades), self.relevant_from)
 
 
 def checked(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:

@@ -19,7 +19,7 @@ from relabel.errors import ConfigError
 from relabel.formats import WRITERS
 from relabel.formats.reader import BINARY
 from relabel.formats.writer import ExportJob
-from relabel.prepare.config import ScaleConfig
+from relabel.records import ScaleConfig
 from relabel.storage import Folder
 from relabel.tables import read_manifest
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from relabel.formats import READERS, Source
 from relabel.formats.faults import Faults
 from relabel.formats.pairs import table_scale
-from relabel.prepare.config import PrepareConfig, QueryFolds, ScaleConfig
+from relabel.prepare.config import PrepareConfig, QueryFolds
 from relabel.prepare.joined_pairs import join_pairs
 from relabel.prepare.pair_stream import stream_pairs
 from relabel.prepare.pairs_writer import PairsWriter
@@ -27,7 +27,7 @@ from relabel.records import Scale
 from relabel.storage import Folder
 from relabel.tables import Manifest
 
-__all__ = ["PrepareConfig", "QueryFolds", "ScaleConfig", "prepare"]
+__all__ = ["PrepareConfig", "QueryFolds", "prepare"]
 
 
 def prepare(config: PrepareConfig, out: Folder, log: Callable[[str], None] = print) -> Manifest:

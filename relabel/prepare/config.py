@@ -10,18 +10,7 @@ from pydantic import Field, model_validator
 from relabel.config import Config
 from relabel.lineage import query_fingerprint
 from relabel.prepare.first_stage import FirstStageConfig
-from relabel.records import Scale
-
-
-class ScaleConfig(Config):
-    """The grades of a dataset's labels, ascending, and the least grade that counts as relevant."""
-
-    grades: list[int]
-    relevant_from: int
-
-    def scale(self) -> Scale:
-        """Raises InputError for grades that are no scale."""
-        return Scale(tuple(self.grades), self.relevant_from)
+from relabel.records import ScaleConfig
 
 
 class QueryFolds(Config):
