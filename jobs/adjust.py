@@ -84,6 +84,7 @@ def adjust(config: AdjustConfig, out: Folder, log: Callable[[str], None] = print
         scale=None,
         about={
             "rule": rule.to_json(),
+            "relevant_degree": (scale or judged.scale).relevant_degree,
             "judge_id": judge,
             "judge_model": judged.about.get("model"),
             "judge_folder": judged.about.get("judge_folder"),

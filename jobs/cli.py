@@ -16,7 +16,7 @@ from typing import Any
 
 from jobs.options import add_options, config_values
 from relabel import __version__
-from relabel.errors import ConfigError, RelabelError
+from relabel.errors import RelabelError
 from relabel.storage import Folder
 
 INTERRUPTED = 130
@@ -121,7 +121,11 @@ def _add_stage(parser: argparse.ArgumentParser, name: str, stage: Stage) -> None
 
 def _run_stage(options: argparse.Namespace, stage: Stage) -> int:
     config_class, function = stage.load()
-    base = _section(options.recipe, stage.section) if getattr(options, "recipe", None) else {}
+    base = {}
+    if getattr(options, "recipe", None):
+        from jobs.recipe import section_values
+
+        base = section_values(options.recipe, stage.section)
     config = config_class.load(config_values(options, config_class, base), f"relabel {options.command}")
     if options.command in NEEDS_RAY:
         from jobs.cluster import connect
@@ -129,16 +133,6 @@ def _run_stage(options: argparse.Namespace, stage: Stage) -> int:
         connect()
     function(config, Folder(options.out))
     return 0
-
-
-def _section(path: str, section: str) -> dict[str, Any]:
-    from jobs.recipe import recipe_values
-
-    values, where = recipe_values(path)
-    found = values.get(section)
-    if not isinstance(found, dict):
-        raise ConfigError(where, f"no section {section!r}", "a recipe that has it", f"add '{section}:'")
-    return found
 
 
 def _named(place: str) -> Any:

@@ -10,6 +10,8 @@ from relabel.hardware import cores
 
 #: Object store of a local cluster, bytes. Shards are megabytes; the rest of the memory is for models.
 LOCAL_OBJECT_STORE = 1 << 30
+#: Seconds without any progress after which Ray Data gives up: a shard may be slow, GPUs may take hours to come.
+PATIENCE_SECONDS = 24 * 3600
 #: How often a local Ray is started before giving up.
 START_CHANCES = 3
 
@@ -75,6 +77,7 @@ def _settle_data() -> None:
     context.enable_progress_bars = False
     context.actor_task_retry_on_errors = False
     context.max_errored_blocks = 0
+    context.execution_no_progress_timeout_s = PATIENCE_SECONDS
     context.execution_options.verbose_progress = False
     context.print_on_execution_start = False
 

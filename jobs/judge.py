@@ -17,7 +17,8 @@ from relabel.hardware import compute_dtype, cores
 from relabel.judges import JudgeConfig, load_judge
 from relabel.judges.config import judge_id
 from relabel.ledger import Marker, Shard
-from relabel.models import local_model
+from relabel.lineage import trained_folder
+from relabel.models import check_context, local_model
 from relabel.prompts import prompt_named
 from relabel.storage import Folder
 from relabel.tables import Manifest
@@ -123,7 +124,8 @@ def resolve(config: JudgeConfig) -> tuple[str, str]:
         raise InputError(
             f"model {folder}", f"no usable tokenizer ({error})", "tokenizer.json beside the model"
         ) from None
-    PromptEncoder(prompt_named(config.prompt), tokenizer, config.max_document_tokens, config.max_query_tokens)
+    encoder = PromptEncoder(prompt_named(config.prompt), tokenizer, config.max_document_tokens, config.max_query_tokens)
+    check_context(folder, encoder.max_prompt_tokens)
     dtype = compute_dtype(config.dtype, config.on_gpu)
     return dtype.value, judge_id(config, dtype.value)
 
@@ -140,6 +142,7 @@ def shard_rows(config: JudgeConfig) -> tuple[int, str]:
 def facts_of(config: JudgeConfig, name: str, dtype: str) -> dict[str, Any]:
     """What the judgements' manifest says about their judge."""
     lexical = config.engine == "lexical"
+    trained = None if lexical else trained_folder(config.model)
     return {
         "judge_id": name,
         "engine": config.engine,
@@ -147,15 +150,9 @@ def facts_of(config: JudgeConfig, name: str, dtype: str) -> dict[str, Any]:
         "prompt": config.prompt,
         "prompt_id": prompt_named(config.prompt).prompt_id,
         "dtype": dtype,
-        "judge_folder": None if lexical else _trained_folder(config.model),
+        "judge_folder": trained.uri if trained else None,
         "pairs": config.pairs,
     }
-
-
-def _trained_folder(model: str) -> str | None:
-    """The folder that `relabel train-judge` wrote around this model, whose training queries count as seen."""
-    parent, _, _ = model.rstrip("/").rpartition("/")
-    return parent if parent and Folder(parent).exists("training.json") else None
 
 
 def summary(markers: list[Marker]) -> dict[str, Any]:

@@ -29,6 +29,10 @@ from train.reranker import RerankerConfig
 
 #: What a recipe leaves to the run.
 FILLED_IN = "(filled in by the run)"
+#: Sections whose stage takes the recipe's seed unless they have their own.
+SEEDED = ("prepare", "human", "held_out", "test", "judge_training", "reranker", "evaluate")
+#: What training the judge takes from the section `judge`, since both must agree on it.
+FROM_JUDGE = ("model", "prompt", "max_document_tokens", "max_query_tokens")
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -82,7 +86,7 @@ class Recipe(Config):
     judge_training: (
         Annotated[
             JudgeTrainingConfig,
-            _filled("pairs", inherited=("model", "prompt", "max_document_tokens", "max_query_tokens")),
+            _filled("pairs", inherited=FROM_JUDGE),
         ]
         | None
     ) = None
@@ -118,12 +122,34 @@ def load_recipe(name_or_path: str, assignments: list[str] = ()) -> Recipe:
     """
     values, where = recipe_values(name_or_path)
     values = assigned(values, list(assignments))
-    seed = values.get("seed", 13)
-    for section in ("prepare", "human", "held_out", "test", "judge_training", "reranker", "evaluate"):
+    values.setdefault("evaluate", {})
+    for section in SEEDED:
         if isinstance(values.get(section), dict):
-            values[section] = {"seed": seed} | values[section]
-    values.setdefault("evaluate", {"seed": seed})
+            values[section] = _seed_of(values) | values[section]
     return Recipe.load(values, where)
+
+
+def section_values(name_or_path: str, section: str) -> dict[str, Any]:
+    """The keys of one section as its stage gets them in a run: with the recipe's seed, and what `judge` says of it.
+
+    Raises:
+        ConfigError: as `recipe_values`, and where the recipe lacks the section.
+    """
+    values, where = recipe_values(name_or_path)
+    found = values.get(section)
+    if not isinstance(found, dict):
+        raise ConfigError(where, f"no section {section!r}", "a recipe that has it", f"add '{section}:'")
+    if section in SEEDED:
+        found = _seed_of(values) | found
+    if section == "judge_training":
+        judge = {name: field.get_default() for name, field in JudgeConfig.model_fields.items()}
+        judge |= values.get("judge") or {}
+        found = found | {name: judge[name] for name in FROM_JUDGE}
+    return found
+
+
+def _seed_of(values: dict[str, Any]) -> dict[str, Any]:
+    return {"seed": values.get("seed", Recipe.model_fields["seed"].default)}
 
 
 def recipe_values(name_or_path: str) -> tuple[dict[str, Any], str]:

@@ -2,8 +2,8 @@
 
     relabel run RECIPE --out RUN [--set a.b=c]
 
-The resolved recipe, versions, seeds and hardware are written into the run folder; a folder that holds another
-recipe's run is refused, so a result is never a mixture.
+The resolved recipe, versions, seeds and hardware are written into the run folder. Invariant: a result is never a
+mixture; a recipe that differs in what was begun already, and a judge that is no longer the same, are refused.
 """
 
 from __future__ import annotations
@@ -21,14 +21,18 @@ from jobs.judge import identity
 from jobs.recipe import Recipe
 from relabel import __version__, hardware
 from relabel.errors import ConfigError
-from relabel.evidence.evaluate import METRICS, evaluate
+from relabel.evidence.circularity import refuse_shared_queries
+from relabel.evidence.evaluate import METRICS, evaluate, read_test
 from relabel.evidence.measure_judge import AGREEMENT, free_scorers, measure_judge
 from relabel.judges import JudgeConfig
+from relabel.judges.config import JUDGE_SPEED
 from relabel.labels import AdjustConfig
+from relabel.ledger import PLAN
 from relabel.prepare import PrepareConfig, prepare
 from relabel.report.build import build_report
 from relabel.storage import Folder
 from relabel.tables import MANIFEST, Manifest, read_manifest
+from train.record import MAY_CHANGE, STARTED
 
 RECIPE, RECORD, REPORT = "recipe.yaml", "run.json", "report.html"
 #: Written last by a training.
@@ -55,17 +59,14 @@ class Run:
 
     def __init__(self, recipe: Recipe, folder: Folder, log: Log):
         self.recipe, self.folder, self.log = recipe, folder, log
-        _same_recipe(recipe, folder)
+        same_recipe(recipe, folder)
         folder.write_bytes(RECIPE, _as_yaml(recipe).encode())
         self._record = folder.read_json(RECORD) if folder.exists(RECORD) else {"started": _now(), "stages": []}
         self._record |= {
             "name": recipe.name,
             "seed": recipe.seed,
-            "finished": None,
             "recipe": recipe.model_dump(mode="json"),
             "prices": recipe.prices.model_dump(),
-            "versions": {"relabel": __version__} | _versions(),
-            "hardware": hardware.facts(),
         }
 
     def stage(self, name: str, done: bool, work: Callable[[], Any]) -> None:
@@ -74,6 +75,11 @@ class Run:
             self.log(f"— {name}: done already")
             return
         self.log(f"— {name}")
+        self._record |= {
+            "finished": None,
+            "versions": {"relabel": __version__} | _versions(),
+            "hardware": hardware.facts(),
+        }
         self._add(name, 0.0)  # so that `relabel status` names the stage that is under way
         started = time.monotonic()
         try:
@@ -84,8 +90,24 @@ class Run:
         self._entry(name)["finished"] = _now()
         self._write()
 
+    def same_judge(self, name: str) -> None:
+        """Remember the judge id of this run.
+
+        Raises:
+            ConfigError: where the run was begun with another one: other model files, another dtype on this machine, a
+                prompt that changed with the version.
+        """
+        before = self._record.setdefault("judge_id", name)
+        if before != name:
+            raise ConfigError(
+                f"{self.folder.uri}/{RECORD}: judge_id",
+                f"{before}, and here it would be {name}",
+                "the judge that the run began with (model files, prompt, dtype)",
+                "go on where it began, set judge.dtype to what it had there, or choose another --out",
+            )
+
     def finish(self) -> None:
-        self._record["finished"] = _now()
+        self._record["finished"] = self._record.get("finished") or _now()
         self._write()
 
     def _entry(self, name: str) -> dict[str, Any]:
@@ -115,12 +137,15 @@ def run(recipe: Recipe, folder: Folder, log: Log = print) -> str:
     connect(log)
     for name, config in _tables(recipe):
         job.stage(f"prepare {name}", _has_table(folder / name), lambda n=name, c=config: _prepared(c, folder / n, log))
+    if not (folder / "evidence").exists(METRICS):
+        check_test(recipe, folder)
     judge = recipe.judge
     judge_folder = None
     if recipe.judge_training:
         judge_folder = folder / "judge"
         judge = judge.model_copy(update={"model": (judge_folder / "merged").uri})
         job.stage("train-judge", judge_folder.exists(TRAINING), lambda: _train_judge(recipe, folder, log))
+    job.same_judge(identity(judge))
     held_out = folder / ("held_out" if recipe.held_out else "test")
     judged_people, evidence = folder / "evidence" / "judgements", folder / "evidence"
     job.stage("judge held-out", _has_table(judged_people), lambda: _judged(judge, held_out, judged_people, log))
@@ -241,20 +266,59 @@ def _has_table(folder: Folder) -> bool:
     return folder.exists(MANIFEST) and read_manifest(folder).rows_in >= 0
 
 
-def _same_recipe(recipe: Recipe, folder: Folder) -> None:
-    """Raises ConfigError where the folder holds a run of another recipe, naming the first key that differs."""
+def check_test(recipe: Recipe, folder: Folder) -> None:
+    """Refuse, before anything is trained, a test set that the last stage could not use.
+
+    Raises:
+        InputError: for test pairs without a scale, or without the first-stage ranks that are asked for.
+        CircularEvidence: for labels made by a judge, and for test queries that would be trained on.
+    """
+    test, config = folder / "test", recipe.evaluate
+    pairs = read_test(test, config.first_stage)
+    if not config.allow_seen_queries:
+        trained_on = [folder / "pairs", *([folder / "human"] if recipe.judge_training else [])]
+        refuse_shared_queries(pairs, test.uri, trained_on)
+
+
+#: What has been begun once a file of it is there: section of the recipe → files. Others may still be changed.
+BEGUN = {
+    "prepare": (f"pairs/{MANIFEST}",),
+    "human": (f"human/{MANIFEST}",),
+    "held_out": (f"held_out/{MANIFEST}",),
+    "test": (f"test/{MANIFEST}",),
+    "judge": (f"judge/{STARTED}", f"evidence/judgements/{PLAN}"),
+    "judge_training": (f"judge/{STARTED}", f"evidence/judgements/{PLAN}"),
+    "seed": (f"evidence/{AGREEMENT}",),
+    "adjust": ("labels",),
+    "reranker": ("rerankers",),
+    "evaluate": (f"evidence/{METRICS}",),
+}
+#: Keys that change speed or cost and no result.
+SPEED_ONLY = {"judge": JUDGE_SPEED, "judge_training": frozenset(MAY_CHANGE), "reranker": frozenset(MAY_CHANGE)}
+
+
+def same_recipe(recipe: Recipe, folder: Folder) -> None:
+    """Raises ConfigError where the folder holds what another recipe began, naming the first key that differs."""
     if not folder.exists(RECIPE):
         return
-    before = yaml.safe_load(folder.read_bytes(RECIPE))
-    difference = _difference(before, yaml.safe_load(_as_yaml(recipe)), "")
-    if difference:
-        key, was, now = difference
-        raise ConfigError(
-            f"{folder.uri}/{RECIPE}: {key}",
-            f"{was!r}, and now {now!r}",
-            "the recipe that the run began with",
-            "choose another --out",
-        )
+    before, now = yaml.safe_load(folder.read_bytes(RECIPE)) or {}, yaml.safe_load(_as_yaml(recipe))
+    for section, files in BEGUN.items():
+        if not any(folder.exists(file) for file in files):
+            continue
+        was, wanted = (_without(values.get(section), SPEED_ONLY.get(section, frozenset())) for values in (before, now))
+        difference = _difference(was, wanted, section)
+        if difference:
+            key, old, new = difference
+            raise ConfigError(
+                f"{folder.uri}/{RECIPE}: {key}",
+                f"{old!r}, and now {new!r}",
+                "the recipe that this part of the run began with",
+                "choose another --out",
+            )
+
+
+def _without(values: Any, keys: frozenset[str]) -> Any:
+    return {key: value for key, value in values.items() if key not in keys} if isinstance(values, dict) else values
 
 
 def _difference(before: Any, now: Any, path: str) -> tuple[str, Any, Any] | None:

@@ -29,6 +29,8 @@ from relabel.tables import MANIFEST, Manifest, read_manifest
 SHARD = "__shard__"
 #: Logical CPUs of a read or a commit; different from any worker's, so that Ray does not fuse them into one task.
 IO_CPUS = 0.25
+#: How often one shard may end its worker's process before the stage fails; the worker is started again each time.
+WORKER_DEATHS = 3
 
 
 class ShardWorker(Protocol):
@@ -117,6 +119,7 @@ def _committed_rows(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, 
             num_cpus=stage.num_cpus,
             num_gpus=stage.num_gpus,
             runtime_env=runtime_env,
+            max_task_retries=WORKER_DEATHS,
         )
         .map_batches(
             _Sink(out, plan.task_id, {shard.index: shard for shard in todo}),
@@ -131,7 +134,7 @@ def _committed_rows(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, 
         for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             yield from block["rows"].to_pylist()
     except ray.exceptions.RayError as error:
-        raise _cause(error) from error
+        raise _cause(error, stage.name) from error
 
 
 class _ShardSource(Datasource):
@@ -164,9 +167,15 @@ class _Worker:
     """The actor: holds the stage's worker, takes one whole shard a call."""
 
     def __init__(self, make: Callable[..., ShardWorker], arguments: dict[str, Any], shards: dict[int, Shard]):
-        self._work, self._shards = make(**arguments), shards
+        self._shards, self._failure = shards, None
+        try:
+            self._work = make(**arguments)
+        except RelabelError as error:  # Ray tells of an actor that could not be made in text alone
+            self._failure = error
 
     def __call__(self, block: pa.Table) -> pa.Table:
+        if self._failure:
+            raise self._failure
         shard = self._shards[block[SHARD][0].as_py()]
         if block.num_rows != shard.rows or block[SHARD][-1].as_py() != shard.index:
             raise LedgerError(
@@ -224,11 +233,18 @@ def _unpacked(value: pa.Scalar) -> pa.Table:
     return pa.ipc.open_stream(value.as_buffer()).read_all()
 
 
-def _cause(error: BaseException) -> BaseException:
-    """The error of ours that Ray wrapped, else Ray's."""
+def _cause(error: BaseException, stage: str) -> BaseException:
+    """The error of ours that Ray wrapped; a worker's end as an error to act on; else Ray's own error."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, RelabelError):
             return seen
+        if isinstance(seen, ray.exceptions.RayActorError):
+            return RelabelError(
+                stage,
+                f"a worker that ended on the same shard {WORKER_DEATHS + 1} times ({str(seen).strip()[:400]})",
+                "workers that live through each shard",
+                "run the same command again: finished shards are kept; RELABEL_WORKER_LOGS=1 shows what workers print",
+            )
         seen = getattr(seen, "cause", None) or seen.__cause__
     return error

@@ -27,6 +27,24 @@ def write_queries_seen(folder: Folder, fingerprints: Iterable[str]) -> None:
     folder.write_table(QUERIES_SEEN, pa.table({"fingerprint": pa.array(sorted(set(fingerprints)), pa.string())}))
 
 
+def trained_folder(model: str) -> Folder | None:
+    """The folder that a training wrote around this model folder; None for a model that was not trained here.
+
+    Args:
+        model: a package model, or the local or S3 address of `merged/` (judge) or `model/` (re-ranker).
+    """
+    parent = Folder(model).uri.rpartition("/")[0]
+    if not parent or parent.endswith(":/"):
+        return None
+    return Folder(parent) if Folder(parent).exists("training.json") else None
+
+
+def queries_behind(model: str) -> set[str]:
+    """Fingerprints of the queries that this model was trained on here; empty for any other model."""
+    folder = trained_folder(model)
+    return read_queries_seen(folder) if folder else set()
+
+
 def read_queries_seen(folder: Folder) -> set[str]:
     """Fingerprints of the queries a model has seen; empty where the folder has no such file."""
     if not folder.exists(QUERIES_SEEN):

@@ -51,6 +51,19 @@ def local_model(name_or_uri: str) -> Path:
     return _checked(folder_path)
 
 
+def check_context(folder: Path, tokens: int) -> None:
+    """Raise InputError where a model's positions do not suffice for prompts of `tokens` tokens and an answer."""
+    values = json.loads((folder / "config.json").read_text("utf-8"))
+    positions = values.get("text_config", values).get("max_position_embeddings")
+    if positions and tokens + 1 > positions:
+        raise InputError(
+            f"model {folder}",
+            f"{positions} positions for prompts of up to {tokens} tokens",
+            "prompts that fit the model",
+            "lower max_document_tokens or max_query_tokens",
+        )
+
+
 def model_fingerprint(folder: Path) -> str:
     """16 hexadecimal digits over names, sizes and contents of the files that decide what a model answers."""
     digest = hashlib.sha256()

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs.cli import COMMANDS, STAGES, _add_stage, _section
+from jobs.cli import COMMANDS, STAGES, _add_stage
 from jobs.options import config_values
-from jobs.recipe import Recipe, load_recipe
+from jobs.recipe import Recipe, load_recipe, section_values
 from relabel.formats import READERS, WRITERS
 from relabel.judges import ENGINES
 from relabel.labels import RULES
@@ -60,7 +60,7 @@ def test_a_command_of_the_documentation_is_accepted(page, line):
     stage = STAGES[words[0]]
     _add_stage(parser, words[0], stage)
     options = parser.parse_args(words[1:])
-    base = _section(options.recipe, stage.section) if getattr(options, "recipe", None) else {}
+    base = section_values(options.recipe, stage.section) if getattr(options, "recipe", None) else {}
     config = stage.load()[0]
     config.load(config_values(options, config, base), page)
 

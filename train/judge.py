@@ -21,7 +21,8 @@ import pyarrow as pa
 from pydantic import Field
 
 from relabel.errors import InputError
-from relabel.models import local_model
+from relabel.lineage import queries_behind
+from relabel.models import check_context, local_model
 from relabel.prompts import PROMPTS
 from relabel.storage import Folder
 from relabel.tables import read_manifest
@@ -234,6 +235,7 @@ def train_judge(config: JudgeTrainingConfig, out: Folder, log: Callable[[str], N
         return record
     supervision = out / "supervision"
     task = JudgeTask(config, supervision)
+    check_context(task.source, task.encoder.max_prompt_tokens)
     labels = [repr(label) for label in task.encoder.prompt.labels]  # each is one token, or the encoder refuses it
     log(
         f"judge from {config.model}, {config.method}, peak learning rate {config.learning_rate:g}, "
@@ -266,7 +268,8 @@ def train_judge(config: JudgeTrainingConfig, out: Folder, log: Callable[[str], N
         "max_query_tokens": config.max_query_tokens,
         "pairs": manifest.about,
     }
-    return write_record(out, "judge", config, config.model, outcome, written.counts, split.seen, extra)
+    seen = split.seen | queries_behind(config.model)
+    return write_record(out, "judge", config, config.model, outcome, written.counts, seen, extra)
 
 
 def _spread(rows: list[dict], most: int) -> list[dict]:

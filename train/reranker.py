@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, field_validator
 
-from relabel.errors import ConfigError
-from relabel.lineage import query_fingerprint, read_queries_seen
+from relabel.errors import ConfigError, InputError
+from relabel.lineage import QUERIES_SEEN, queries_behind, query_fingerprint, read_queries_seen
 from relabel.models import local_model
 from relabel.records import Scale
 from relabel.scoring import document_text
@@ -237,7 +237,7 @@ def train_reranker(config: RerankerConfig, out: Folder, log: Callable[[str], Non
     log(f"supervision: {shown_counts(written.counts)}")
     outcome = launch(RerankerTask(config, supervision), config, written.epochs, supervision, out, log)
     judge_folder = manifest.about.get("judge_folder")
-    inherited = read_queries_seen(Folder(judge_folder)) if judge_folder else set()
+    inherited = _seen_by_judge(judge_folder) if judge_folder else set()
     extra = {
         "architecture": config.architecture,
         "loss": config.loss,
@@ -246,7 +246,20 @@ def train_reranker(config: RerankerConfig, out: Folder, log: Callable[[str], Non
         "judge_id": manifest.about.get("judge_id"),
         "queries_inherited_from_judge": len(inherited),
     }
-    return write_record(out, "reranker", config, config.model, outcome, written.counts, split.seen | inherited, extra)
+    seen = split.seen | inherited | queries_behind(config.model)
+    return write_record(out, "reranker", config, config.model, outcome, written.counts, seen, extra)
+
+
+def _seen_by_judge(uri: str) -> set[str]:
+    """What the judge behind the labels has seen; raises InputError where its list is gone: lineage would be lost."""
+    if not Folder(uri).exists(QUERIES_SEEN):
+        raise InputError(
+            uri,
+            f"no {QUERIES_SEEN} of the judge that made the labels",
+            "the judge's folder, whose queries count as seen by this re-ranker, too",
+            "put the folder back where the labels' table.json says",
+        )
+    return read_queries_seen(Folder(uri))
 
 
 def _human_validation(uri: str | None) -> pa.Table | None:

@@ -190,7 +190,7 @@ def write_groups(
         ConfigError: where the groups of an epoch do not fill one batch.
     """
     manifest = read_manifest(labels, "labels")
-    positive_from = manifest.scale.relevant_degree if manifest.scale else 0.5
+    positive_from = manifest.about.get("relevant_degree", manifest.scale.relevant_degree if manifest.scale else 0.5)
     written, counts = [], Counter()
     for epoch in range(epochs):
         with Scratch() as scratch:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from relabel.errors import CircularEvidence
 from relabel.lineage import QUERIES_SEEN, query_fingerprint, read_queries_seen
 from relabel.storage import Folder
+from relabel.tables import read_parts
 
 
 def refuse_judge_labels(pairs: pa.Table, where: str) -> pa.Table:
@@ -70,6 +71,31 @@ def check_lineage(pairs: pa.Table, where: str, folders: list[str], allow_seen: b
             )
         lines.append(f"Circular evidence, allowed by request: {told}.")
     return {"checked": checked, "test_queries": len(queries), "warnings": lines}
+
+
+def refuse_shared_queries(pairs: pa.Table, where: str, trained_on: list[Folder]) -> None:
+    """Refuse test queries that are also in tables that will be trained on.
+
+    Args:
+        pairs: the test pairs.
+        where: their address, for messages.
+        trained_on: pairs tables.
+
+    Raises:
+        CircularEvidence: naming the table and some of the queries.
+    """
+    queries = {query_fingerprint(text): text for text in pairs["query"].unique().to_pylist()}
+    for folder in trained_on:
+        for rows in read_parts(folder, "pairs", ["query"]):
+            texts = rows["query"].unique().to_pylist()
+            common = [text for text in texts if query_fingerprint(text) in queries]
+            if common:
+                raise CircularEvidence(
+                    where,
+                    f"test queries that are also in {folder.uri}, which is trained on, such as {common[0][:60]!r}",
+                    "queries that no model will see in training",
+                    "take them out of one of the two (query_folds, split), or set evaluate.allow_seen_queries",
+                )
 
 
 def label_sources(pairs: pa.Table) -> dict[str, int]:

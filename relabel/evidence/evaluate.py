@@ -25,6 +25,7 @@ from relabel.evidence.comparison import System, compare
 from relabel.evidence.measure_judge import encoder_scores
 from relabel.evidence.metrics import Gain, Pool, Ranked, rank_pool
 from relabel.evidence.overlap import document_overlap, overlap_notes
+from relabel.lineage import trained_folder
 from relabel.records import RANKINGS
 from relabel.storage import Folder
 from relabel.tables import TableWriter, read_manifest, read_whole
@@ -72,10 +73,8 @@ def evaluate(config: EvaluateConfig, out: Folder, log: Callable[[str], None] = p
     """
     names = _model_names(config)
     folder = Folder(config.test)
+    pairs = read_test(folder, config.first_stage)
     scale = read_manifest(folder, "pairs").scale
-    if scale is None:
-        raise InputError(folder.uri, "a table without a label scale", "pairs with human labels")
-    pairs = refuse_judge_labels(read_whole(folder, "pairs"), folder.uri)
     lineage = check_lineage(pairs, config.test, _lineage_folders(config), config.allow_seen_queries)
     pool = pool_of(pairs, scale, config.pool, folder.uri)
     counts = f"{len(pool.query_ids)} queries, {pool.ranked.sum()} candidates, {pool.judged.sum()} judged pairs"
@@ -103,6 +102,24 @@ def evaluate(config: EvaluateConfig, out: Folder, log: Callable[[str], None] = p
     for line in [*found["findings"], *found["warnings"]]:
         log(f"evaluate: {line}")
     return found
+
+
+def read_test(folder: Folder, first_stage: bool) -> pa.Table:
+    """The test pairs, checked for what evidence needs.
+
+    Args:
+        first_stage: whether the order of the first stage is among the systems.
+
+    Raises:
+        CircularEvidence: for labels made by a judge.
+        InputError: for a table without a scale, or without first-stage ranks where they are needed.
+    """
+    if read_manifest(folder, "pairs").scale is None:
+        raise InputError(folder.uri, "a table without a label scale", "pairs with human labels")
+    pairs = refuse_judge_labels(read_whole(folder, "pairs"), folder.uri)
+    if first_stage:
+        first_stage_scores(pairs, folder.uri)
+    return pairs
 
 
 def pool_of(pairs: pa.Table, scale, which: Literal["all", "candidates"], where: str) -> Pool:
@@ -138,7 +155,7 @@ def first_stage_scores(pairs: pa.Table, where: str) -> np.ndarray:
             where,
             "no first-stage ranks",
             "pairs with first_stage_rank",
-            "prepare with a first stage, or add --no-first-stage",
+            "prepare with first_stage: {candidates: judged}, or set first_stage: false (--no-first-stage)",
         )
     order = score if not np.isnan(score[found]).any() else -rank
     return np.where(found, order, np.min(order[found]) - 1)
@@ -198,7 +215,9 @@ def _model_names(config: EvaluateConfig) -> list[str]:
 
 def _lineage_folders(config: EvaluateConfig) -> list[str]:
     judges = [_training(uri).get("labels", {}).get("judge_folder") for uri in config.models]
-    return list(dict.fromkeys(uri for uri in [*config.models, config.judge_folder, *judges] if uri))
+    start = trained_folder(config.zero_shot) if config.zero_shot else None
+    folders = [*config.models, config.judge_folder, *judges, start.uri if start else None]
+    return list(dict.fromkeys(uri for uri in folders if uri))
 
 
 def _trained_on(config: EvaluateConfig) -> list[str]:

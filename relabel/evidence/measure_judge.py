@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from relabel.errors import CircularEvidence, InputError
 from relabel.evidence.agreement import agreement
 from relabel.evidence.circularity import refuse_judge_labels
-from relabel.lineage import query_fingerprint, read_queries_seen
+from relabel.lineage import QUERIES_SEEN, query_fingerprint, read_queries_seen
 from relabel.prepare.first_stage import BM25Ranker, FirstStageConfig
 from relabel.storage import Folder
 from relabel.tables import read_manifest, read_whole
@@ -42,7 +42,8 @@ def measure_judge(
         human: a pairs table whose labels were given by people; pairs without a label are ignored.
         out: folder for `agreement.json`.
         others: name → function from the joined pairs table to scores; see `free_scorers`.
-        judge_folder: the trained judge, whose `queries_seen.parquet` is honoured; None for an untrained one.
+        judge_folder: the trained judge, whose `queries_seen.parquet` is honoured; default: the one that the judgements
+            name, if any.
 
     Raises:
         CircularEvidence: where the labels were made by a judge, or every query was seen in training.
@@ -53,7 +54,8 @@ def measure_judge(
     if human_scale is None or manifest.scale is None:
         raise InputError((human if human_scale is None else judgements).uri, "a table without a scale", "a scale")
     pairs = refuse_judge_labels(pairs, human.uri).filter(pc.is_valid(pairs["label"]))
-    seen = read_queries_seen(judge_folder) if judge_folder else set()
+    trained = judge_folder.uri if judge_folder else manifest.about.get("judge_folder")
+    seen = read_queries_seen(Folder(trained)) if trained else set()
     texts = pairs["query"].unique().to_pylist()
     seen_texts = {text for text in texts if query_fingerprint(text) in seen}
     fresh = pairs.filter(pc.invert(pc.is_in(pairs["query"], pa.array(sorted(seen_texts), pa.string()))))
@@ -92,6 +94,10 @@ def measure_judge(
         "queries_seen": len(seen_texts),
         "pairs_without_judgement": int(np.sum(places < 0)),
     }
+    if trained and not Folder(trained).exists(QUERIES_SEEN):
+        found["verdict"].append(
+            f"That the judge has not seen these queries could not be checked: {trained} has no {QUERIES_SEEN}."
+        )
     out.write_json(AGREEMENT, found)
     for sentence in found["verdict"]:
         log(f"agreement: {sentence}")

@@ -15,6 +15,24 @@ from relabel.hardware import has_gpu
 from relabel.models import local_model, model_fingerprint
 from relabel.prompts import prompt_named
 
+#: Fields that decide how fast judgements come and not what they are.
+JUDGE_SPEED = frozenset(
+    {
+        "shard_rows",
+        "actors",
+        "num_gpus",
+        "num_cpus",
+        "threads",
+        "tensor_parallel_size",
+        "gpu_memory_utilization",
+        "kv_cache_gib",
+        "block_size",
+        "max_num_seqs",
+        "max_num_batched_tokens",
+        "batch_size",
+    }
+)
+
 
 class JudgeConfig(Config):
     """Configuration of a judge and of the stage that runs it.

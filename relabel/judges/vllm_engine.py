@@ -24,12 +24,18 @@ from relabel.prompts.encoding import PromptEncoder
 
 def environment(config: JudgeConfig) -> dict[str, str]:
     """Environment variables that an engine's process needs before it imports vLLM (an actor's runtime_env)."""
-    common = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARALLELISM": "true", "HF_HUB_OFFLINE": "1"}
+    common = {
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "TOKENIZERS_PARALLELISM": "true",
+        "HF_HUB_OFFLINE": "1",
+        # In a process of its own the engine starts while prompts still arrive, and what shares a batch is chance.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    }
     if config.on_gpu:
         return common
     threads = config.threads or max(1, cores() // config.actors)
     common |= {
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_CPU_KVCACHE_SPACE": str(config.kv_cache_gib),
         "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
         "OMP_NUM_THREADS": str(threads),
@@ -76,7 +82,8 @@ class VllmScorer:
         return self._thread.submit(self._scored_afresh, prompts).result()
 
     def _scored_afresh(self, prompts: list[list[int]]) -> np.ndarray:
-        self._engine.reset_prefix_cache()
+        if not self._engine.reset_prefix_cache():
+            raise RuntimeError("vLLM kept its prefix cache: this shard's judgements would depend on the one before")
         return self._scored(prompts)
 
     def _scored(self, prompts: list[list[int]]) -> np.ndarray:

@@ -65,7 +65,8 @@ class PromptEncoder:
         ids = self._tokens([self._joined(*pair) for pair in zip(queries, documents, strict=True)])
         for row, tokens in enumerate(ids):
             while len(tokens) > self.max_prompt_tokens:
-                documents[row] = documents[row][: int(len(documents[row]) * 0.9)]
+                shrinking = documents if documents[row] else queries
+                shrinking[row] = shrinking[row][: int(len(shrinking[row]) * 0.9)]
                 tokens = self._tokens([self._joined(queries[row], documents[row])])[0]
                 documents_cut[row] = True
             ids[row] = tokens
@@ -88,7 +89,7 @@ class PromptEncoder:
         texts = [self._control.sub(lambda match: " ".join(match.group()), text) for text in texts]
         cut = [len(text) > budget * CHARACTERS_A_TOKEN for text in texts]
         texts = [text[: budget * CHARACTERS_A_TOKEN] for text in texts]
-        long = [row for row, text in enumerate(texts) if len(text) > budget]
+        long = [row for row, text in enumerate(texts) if len(text.encode("utf-8", "surrogatepass")) > budget]
         if long:
             offsets = self.tokenizer(
                 [texts[row] for row in long], add_special_tokens=False, return_offsets_mapping=True

@@ -62,7 +62,7 @@ def read_run(run: Folder) -> Run:
         for name in parts["labels"]
     ]
     rerankers = {name: _json(run / "rerankers" / name, "training.json") for name in parts["rerankers"]}
-    quarantined = {name: _quarantine(run / name) for name, manifest in tables.items() if manifest}
+    quarantined = {name: _quarantine(run / name) for name in (*tables, "held_out", "evidence/judgements")}
     return Run(
         name=record.get("name") or run.uri.rsplit("/", 1)[-1],
         record=record,

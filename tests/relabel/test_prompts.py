@@ -65,6 +65,16 @@ def test_long_documents_and_queries_are_cut_and_marked():
     assert encoder.tokenizer.decode(prompts[2].token_ids).endswith("Relevance grade (0-3):")
 
 
+@pytest.mark.parametrize("text", ["\U00012000" * 9, "\U0001f9d1" * 200, "\u0e01" * 30])
+def test_scripts_of_several_tokens_a_character_keep_the_budget(text):
+    """Cuneiform, emoji and Thai take several tokens a character: they are cut as queries and documents alike."""
+    encoder = PromptEncoder(TERSE, tiny_tokenizer("llama"), max_document_tokens=20, max_query_tokens=10)
+    for query, document in ((text, ""), (text, text), ("tower", text)):
+        (prompt,) = encoder.encode([query], [""], [document])
+        assert len(prompt.token_ids) <= encoder.max_prompt_tokens
+        assert prompt.truncated
+
+
 def test_a_label_of_several_tokens_is_refused():
     """A label that the tokenizer splits is named with its pieces."""
     prompt = Prompt("wordy", Scale((0, 1), 1), ("irrelevant", "relevant"), TERSE.user, chat=False)

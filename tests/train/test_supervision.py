@@ -86,6 +86,21 @@ def test_rows_left_out_are_counted(groups):
     assert rows[0]["text"] not in str(read_epoch(out)["documents"].to_pylist())
 
 
+def test_the_scale_says_what_is_a_positive(tmp_path):
+    """Where people call grade 1 of 0–3 relevant, a degree of a third leads a group; without word of it it does not."""
+    rows = topic_pairs(queries=1, documents=2)
+    found = {}
+    for name, about in (("default", {}), ("from-1", {"relevant_degree": 1 / 3})):
+        labels, out = Folder(tmp_path / name), Folder(tmp_path / f"{name}-out")
+        write_labels(labels, rows, about)
+        options = {"loss_grouping": "per-positive", "group": 2, "epochs": 1, "batch": 1, "ranks": 1, "seed": 0}
+        try:
+            found[name] = write_groups(labels, out, fingerprints(rows), **options).counts["groups"]
+        except ConfigError:
+            found[name] = 0
+    assert found == {"default": 0, "from-1": 1}
+
+
 def test_groups_are_a_function_of_the_seed(groups):
     """Two runs write the same groups; another seed and another epoch draw others."""
     rows = topic_pairs(queries=6, documents=12)

@@ -216,7 +216,7 @@ def write_pairs(folder: Folder, rows: list[tuple[str, str, float | None]], sourc
     writer.finish()
 
 
-def write_judgements(folder: Folder, rows: list[tuple[str, str, int]]) -> None:
+def write_judgements(folder: Folder, rows: list[tuple[str, str, int]], judge_folder: str | None = None) -> None:
     values = [
         {"query_id": q, "doc_id": d, "grade": grade, "score": float(grade),
          "probabilities": one_hot([grade], FOUR)[0].tolist(), "logprobs": [0.0] * 4, "off_label_mass": 0.0,
@@ -225,7 +225,7 @@ def write_judgements(folder: Folder, rows: list[tuple[str, str, int]]) -> None:
     ]  # fmt: skip
     writer = TableWriter(folder, "judgements", FOUR)
     writer.write(pa.Table.from_pylist(values, JUDGEMENTS))
-    writer.finish({"judge_id": "abc", "engine": "lexical"})
+    writer.finish({"judge_id": "abc", "engine": "lexical", "judge_folder": judge_folder})
 
 
 def test_measure_judge_leaves_seen_queries_out_and_counts_everything(tmp_path):
@@ -245,6 +245,21 @@ def test_measure_judge_leaves_seen_queries_out_and_counts_everything(tmp_path):
     assert found["comparisons"][0]["auc"]["2"]["pooled"]["value"] == 0.5
     assert Folder(tmp_path).read_json("agreement.json") == found
     assert any("trusted" in line for line in lines)
+
+
+def test_measure_judge_knows_the_trained_judge_behind_the_judgements(tmp_path):
+    """Without being told, the queries that the judge was trained on are left out; a missing list is pointed out."""
+    human, judged, judge = (Folder(tmp_path / name) for name in ("human", "judged", "judge"))
+    write_pairs(human, [("a", "1", 0), ("b", "1", 0), ("b", "2", 2)])
+    write_judgements(judged, [("b", "2", 2), ("b", "1", 0), ("a", "1", 3)], judge.uri)
+    found = measure_judge(judged, human, Folder(tmp_path), resamples=20, log=lambda line: None)
+    assert (found["pairs"], found["verdict"][-1]) == (
+        3,
+        f"That the judge has not seen these queries could not be checked: {judge.uri} has no queries_seen.parquet.",
+    )
+    write_queries_seen(judge, [query_fingerprint("A")])
+    found = measure_judge(judged, human, Folder(tmp_path), resamples=20, log=lambda line: None)
+    assert (found["pairs"], found["pairs_of_seen_queries"]) == (2, 1)
 
 
 def test_bm25_beside_the_judge_is_the_first_stage_or_computed(tmp_path):
