@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from jobs.options import add_options, config_values
+from jobs.options import add_nested, add_options, config_values
 from relabel import __version__
 from relabel.errors import RelabelError
 from relabel.storage import Folder
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"relabel: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"\nrelabel: stopped; finished work is kept. To go on: relabel {' '.join(arguments)}", file=sys.stderr)
+        print(f"\nrelabel: stopped; finished work is kept. To go on: relabel {shlex.join(arguments)}", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -117,6 +118,11 @@ def _add_stage(parser: argparse.ArgumentParser, name: str, stage: Stage) -> None
         parser.add_argument("--recipe", metavar="FILE", help=f"take the section {stage.section!r} of a recipe first")
     parser.add_argument("--out", required=True, metavar="URI", help="folder to write: local or s3://bucket/prefix")
     add_options(parser, config)
+    if name == "adjust":
+        from relabel.labels import RULES
+
+        for rule in RULES.values():
+            add_nested(parser, f"rule {rule.name}", rule)
 
 
 def _run_stage(options: argparse.Namespace, stage: Stage) -> int:

@@ -16,7 +16,15 @@ from relabel.models import PACKAGE_MODELS, cache_folder
 
 #: Least shared memory for Ray's object store, GiB.
 SHARED_MEMORY_GIB = 1
-AWS_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
+AWS_VARIABLES = (
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+)
 
 
 class Finding(NamedTuple):

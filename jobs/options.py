@@ -14,7 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic.fields import FieldInfo
 
-from relabel.config import Config
+from relabel.config import Config, nested_config
 from relabel.errors import ConfigError
 
 UNSET = object()
@@ -22,25 +22,39 @@ UNSET = object()
 
 def add_options(parser: argparse.ArgumentParser, config: type[Config], skip: frozenset[str] = frozenset()) -> None:
     """Add an option for each scalar or list field of `config`, and `--set` for all of them."""
-    meanings = attribute_meanings(config)
+    meanings, aliases = attribute_meanings(config), getattr(config, "OPTION_ALIASES", {})
     for name, field in config.model_fields.items():
         if name in skip:
             continue
         kind = _plain(field.annotation)
         if kind is None:
+            add_nested(parser, name, nested_config(field.annotation), f"{name}.")
             continue
-        option = f"--{name.replace('_', '-')}"
+        options = [f"--{name.replace('_', '-')}", *filter(None, [aliases.get(name)])]
         shown = field.description or meanings.get(name, "")
         text = (shown + _default_note(field)).replace("%", "%%")
         if kind is bool:
-            parser.add_argument(option, dest=name, action=argparse.BooleanOptionalAction, default=UNSET, help=text)
+            parser.add_argument(*options, dest=name, action=argparse.BooleanOptionalAction, default=UNSET, help=text)
         else:
             many = {"nargs": "+"} if get_origin(kind) is list else {}
             choices = f"{{{'|'.join(map(str, get_args(kind)))}}}" if get_origin(kind) is Literal else name.upper()
-            parser.add_argument(option, dest=name, default=UNSET, metavar=choices, help=text, **many)
+            parser.add_argument(*options, dest=name, default=UNSET, metavar=choices, help=text, **many)
     parser.add_argument(
         "--set", dest="assignments", action="append", default=[], metavar="a.b=c", help="set any key; the value is YAML"
     )
+
+
+def add_nested(parser: argparse.ArgumentParser, title: str, config: type[Config] | None, prefix: str = "") -> None:
+    """Explain keys that only `--set` takes in a section of the help; `prefix` is what stands before each key."""
+    if config is None:
+        return
+    meanings = attribute_meanings(config)
+    lines = (
+        f"{prefix}{key}: {field.description or meanings.get(key, '')}{_default_note(field)}"
+        for key, field in config.model_fields.items()
+    )
+    about = (config.__doc__ or "").partition("\n\n")[0]
+    parser.add_argument_group(title, f"{about} With --set: {'; '.join(lines)}".replace("%", "%%"))
 
 
 def config_values(options: argparse.Namespace, config: type[Config], base: Mapping[str, Any] | None = None) -> dict:
@@ -58,7 +72,7 @@ def config_values(options: argparse.Namespace, config: type[Config], base: Mappi
 
 
 def assigned(values: Mapping[str, Any], assignments: list[str]) -> dict[str, Any]:
-    """`values` with `a.b=c` assignments applied; values are YAML, missing mappings are made, lists take an index.
+    """`values` with `a.b=c` assignments applied; values are YAML, missing mappings are made.
 
     Raises:
         ConfigError: for an assignment that is no `a.b=c` or goes through something that is no mapping.

@@ -160,7 +160,7 @@ def recipe_values(name_or_path: str) -> tuple[dict[str, Any], str]:
     """
     text, where = _recipe_text(name_or_path)
     try:
-        values = yaml.safe_load(VARIABLE.sub(lambda match: _variable(match, where), text))
+        values = yaml.load(_filled_in(text, where), _UniqueKeys)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
@@ -188,11 +188,34 @@ def _recipe_text(name_or_path: str) -> tuple[str, str]:
         raise ConfigError(
             f"recipe {name_or_path!r}", "no such file", f"a YAML file or one of {', '.join(sorted(known))}"
         )
-    return path.read_text("utf-8"), name_or_path
+    try:
+        return path.read_text("utf-8"), name_or_path
+    except UnicodeDecodeError as error:
+        raise ConfigError(name_or_path, f"bytes that are no UTF-8 ({error.reason})", "a YAML file in UTF-8") from None
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key that comes twice is an error, since one of the two would be ignored."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _filled_in(text: str, where: str) -> str:
+    """A recipe's text with its variables filled in, comments left alone."""
+    lines = text.splitlines(keepends=True)
+    return "".join(
+        line if line.lstrip().startswith("#") else VARIABLE.sub(lambda match: _variable(match, where), line)
+        for line in lines
+    )
 
 
 def _variable(match: re.Match, where: str) -> str:
-    value = os.environ.get(match[1], match[2])
+    value = os.environ.get(match[1]) or match[2]  # an empty variable takes the default, as in a shell
     if value is None:
         raise ConfigError(
             where, f"${{{match[1]}}}, which is not set", "an environment variable", f"export {match[1]}=…"

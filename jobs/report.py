@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from relabel.errors import InputError
 from relabel.report.build import build_report
 from relabel.storage import Folder
 
@@ -17,6 +18,8 @@ def command(options: argparse.Namespace) -> int:
     from jobs.run import REPORT
 
     folder = Folder(options.run)
+    if not folder.exists("run.json"):
+        raise InputError(folder.uri, "no run.json", "a run folder", "relabel run RECIPE --out RUN")
     folder.write_bytes(REPORT, build_report(folder).encode("utf-8"))
     print(f"report: {folder.uri}/{REPORT}")
     return 0

@@ -20,7 +20,7 @@ import yaml
 from jobs.judge import identity
 from jobs.recipe import Recipe
 from relabel import __version__, hardware
-from relabel.errors import ConfigError
+from relabel.errors import ConfigError, InputError
 from relabel.evidence.circularity import refuse_shared_queries
 from relabel.evidence.evaluate import METRICS, evaluate, read_test
 from relabel.evidence.measure_judge import AGREEMENT, free_scorers, measure_judge
@@ -28,6 +28,7 @@ from relabel.judges import JudgeConfig
 from relabel.judges.config import JUDGE_SPEED
 from relabel.labels import AdjustConfig
 from relabel.ledger import PLAN
+from relabel.models import local_model
 from relabel.prepare import PrepareConfig, prepare
 from relabel.report.build import build_report
 from relabel.storage import Folder
@@ -134,9 +135,11 @@ def run(recipe: Recipe, folder: Folder, log: Log = print) -> str:
     from jobs.cluster import connect
 
     job = Run(recipe, folder, log)
+    check_models(recipe)
     connect(log)
     for name, config in _tables(recipe):
         job.stage(f"prepare {name}", _has_table(folder / name), lambda n=name, c=config: _prepared(c, folder / n, log))
+        _not_empty(folder / name)
     if not (folder / "evidence").exists(METRICS):
         check_test(recipe, folder)
     judge = recipe.judge
@@ -264,6 +267,26 @@ def _summary(training: dict[str, Any]) -> dict[str, Any]:
 
 def _has_table(folder: Folder) -> bool:
     return folder.exists(MANIFEST) and read_manifest(folder).rows_in >= 0
+
+
+def check_models(recipe: Recipe) -> None:
+    """Raises InputError for a model that is not there, before anything else is done; package models are made."""
+    names = {recipe.reranker.model, _zero_shot(recipe)}
+    if recipe.judge.engine != "lexical":
+        names.add(recipe.judge.model)
+    for name in sorted(names):
+        local_model(name)
+
+
+def _not_empty(table: Folder) -> None:
+    manifest = read_manifest(table, "pairs")
+    if not manifest.rows:
+        raise InputError(
+            table.uri,
+            f"no pairs, {manifest.quarantined} rows in quarantine",
+            "pairs to work on",
+            "look into its quarantine, correct the dataset or the recipe's section, and remove this folder",
+        )
 
 
 def check_test(recipe: Recipe, folder: Folder) -> None:

@@ -36,7 +36,9 @@ class Config(BaseModel):
 
 
 def _explain(model: type[BaseModel], error: ValidationError, where: str) -> ConfigError:
-    first = error.errors()[0]
+    errors = error.errors()
+    unknown = (one for one in errors if one["type"] == "extra_forbidden")
+    first = next(unknown, errors[0])  # a misspelt required key is unknown and missing: the former says what to write
     path = ".".join(str(part) for part in first["loc"])
     place = f"{where}: {path}" if path else where
     if first["type"] == "extra_forbidden":
@@ -50,7 +52,13 @@ def _explain(model: type[BaseModel], error: ValidationError, where: str) -> Conf
     if first["type"] == "missing":
         return ConfigError(place, "nothing", "a value: this key is required", f"add {path!r}")
     wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return ConfigError(place, repr(first.get("input")), wanted, f"correct {path!r}" if path else "")
+    given = first.get("input")
+    found = "keys that do not go together" if isinstance(given, Mapping) else _clipped(repr(given))
+    return ConfigError(place, found, wanted, f"correct {path!r}" if path else "")
+
+
+def _clipped(text: str, limit: int = 100) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 def _model_at(model: type[BaseModel], location: tuple) -> type[BaseModel] | None:
@@ -61,15 +69,16 @@ def _model_at(model: type[BaseModel], location: tuple) -> type[BaseModel] | None
         field = model.model_fields.get(part)
         if field is None:
             continue
-        model = _nested_model(field.annotation) or model
+        model = nested_config(field.annotation) or model
     return model
 
 
-def _nested_model(annotation: Any) -> type[BaseModel] | None:
+def nested_config(annotation: Any) -> type[BaseModel] | None:
+    """The configuration class inside an annotation such as `FirstStageConfig | None`, if there is one."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for argument in getattr(annotation, "__args__", ()):
-        found = _nested_model(argument)
+        found = nested_config(argument)
         if found:
             return found
     return None

@@ -47,8 +47,12 @@ class Folder:
         given = os.fspath(uri)
         self.uri = given.rstrip("/") or "/"
         parts = urlsplit(given)
-        if "://" not in given:
-            self.uri = str(Path(self.uri).expanduser().absolute())
+        if not given.strip():
+            raise InputError(
+                repr(given), "an empty address", "a local path or s3://bucket/prefix", "is a variable unset?"
+            )
+        if "://" not in given and not given.startswith("s3:"):
+            self.uri = _absolute(self.uri)
             self._root, self._s3 = self.uri, False
         elif parts.scheme == "s3" and parts.netloc:
             self._root, self._s3 = posixpath.join(parts.netloc, parts.path.strip("/")).rstrip("/"), True
@@ -170,6 +174,13 @@ class Folder:
         return self._s3 and self.filesystem.get_file_info(bucket).type == pafs.FileType.NotFound
 
 
+def _absolute(path: str) -> str:
+    try:
+        return str(Path(path).expanduser().absolute())
+    except RuntimeError:
+        raise InputError(path, "a user without a home folder", "a path that exists", "write the folder out") from None
+
+
 def _write_local(path: str, data: bytes | pa.Buffer) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = f"{os.path.dirname(path)}/.{os.path.basename(path)}.{uuid.uuid4().hex}.tmp"
@@ -208,4 +219,11 @@ def _s3_filesystem() -> pafs.S3FileSystem:
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if region or endpoint:
         options["region"] = region or "us-east-1"
-    return pafs.S3FileSystem(**options)
+    try:
+        return pafs.S3FileSystem(**options)
+    except (pa.ArrowInvalid, ValueError) as error:
+        raise InputError(
+            "AWS_ENDPOINT_URL, AWS_REGION",
+            f"settings that S3 cannot use ({error})",
+            "http://… or https://… and a region",
+        ) from None

@@ -6,7 +6,8 @@ lie in `quarantine/part-*.parquet` below it. Invariant: rows in = rows + quarant
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,6 +18,8 @@ from relabel.records import SCHEMAS, Scale, checked
 from relabel.storage import Folder, parquet_file
 
 MANIFEST = "table.json"
+#: Names of our own parts; other programs' parts that lie in the folder are not touched.
+PART = re.compile(r"(^|/)part-\d{5,}\.parquet$")
 
 
 @dataclass(frozen=True)
@@ -94,14 +97,17 @@ def read_whole(folder: Folder, kind: str, columns: list[str] | None = None) -> p
 def clear_table(folder: Folder) -> None:
     """Remove a table's manifest, parts and quarantine, and nothing else that lies in the folder."""
     folder.remove(MANIFEST)
-    for name in folder.names("part-", ".parquet") + [
-        f"quarantine/{name}" for name in (folder / "quarantine").names("part-")
-    ]:
+    parts = folder.names("part-", ".parquet") + [
+        f"quarantine/{name}" for name in (folder / "quarantine").names("part-", ".parquet")
+    ]
+    for name in filter(PART.search, parts):
         folder.remove(name)
 
 
 class TableWriter:
     """Writes a table in parts of bounded size; `finish` writes the manifest, so an aborted table stays incomplete.
+
+    A table that is there already stays until the first part of the new one is written.
 
     Example:
         >>> writer = TableWriter(Folder(out), "pairs", scale)
@@ -110,9 +116,9 @@ class TableWriter:
 
     def __init__(self, folder: Folder, kind: str, scale: Scale | None = None, part_rows: int = 65_536):
         self.folder, self.kind, self.scale, self.part_rows = folder, kind, scale, part_rows
-        clear_table(folder)
-        self._good = _PartBuffer(folder, SCHEMAS[kind], part_rows, "part")
-        self._bad = _PartBuffer(folder, SCHEMAS["quarantine"], part_rows, "quarantine/part")
+        self._cleared = False
+        self._good = _PartBuffer(folder, SCHEMAS[kind], part_rows, "part", self._clear)
+        self._bad = _PartBuffer(folder, SCHEMAS["quarantine"], part_rows, "quarantine/part", self._clear)
 
     def write(self, rows: pa.Table) -> None:
         self._good.add(checked(rows, SCHEMAS[self.kind], self.folder.uri))
@@ -122,6 +128,7 @@ class TableWriter:
 
     def finish(self, about: dict[str, Any] | None = None) -> Manifest:
         """Flush, write the manifest, return it."""
+        self._clear()
         self._good.flush()
         self._bad.flush()
         rows, bad = self._good.rows, self._bad.rows
@@ -129,10 +136,15 @@ class TableWriter:
         write_manifest(self.folder, manifest)
         return manifest
 
+    def _clear(self) -> None:
+        if not self._cleared:
+            self._cleared = True
+            clear_table(self.folder)
+
 
 class _PartBuffer:
-    def __init__(self, folder: Folder, schema: pa.Schema, part_rows: int, stem: str):
-        self.folder, self.schema, self.part_rows, self.stem = folder, schema, part_rows, stem
+    def __init__(self, folder: Folder, schema: pa.Schema, part_rows: int, stem: str, before: Callable[[], None]):
+        self.folder, self.schema, self.part_rows, self.stem, self.before = folder, schema, part_rows, stem, before
         self.rows, self.parts = 0, []
         self._pending: list[pa.Table] = []
         self._pending_rows = 0
@@ -149,6 +161,7 @@ class _PartBuffer:
     def flush(self) -> None:
         if not self._pending_rows:
             return
+        self.before()
         name = f"{self.stem}-{len(self.parts):05d}.parquet"
         self.folder.write_table(name, pa.concat_tables(self._pending))
         self.parts.append(name)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable
 from time import perf_counter
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +39,8 @@ QUERY_CLIP = 200
 
 class EvaluateConfig(Config):
     """What `relabel evaluate` needs."""
+
+    OPTION_ALIASES: ClassVar[dict[str, str]] = {"test": "--dataset", "models": "--model"}
 
     test: str = Field(description="URI of the pairs table with human labels; its candidates are what systems rank")
     models: list[str] = Field(

@@ -5,9 +5,11 @@ These are the rules that every format shares; `pair_checks` holds the same rules
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import math
 import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from relabel.formats.faults import BadRow, shown
@@ -83,6 +85,14 @@ def check_scale(grade: float, scale: Scale, whole: bool) -> None:
         )
     if whole and grade not in scale.grades:
         raise BadRow("out-of-scale", f"the human grade {grade:g}", f"one of {list(scale.grades)}")
+
+
+def check_keys(row: Mapping[str, Any], known: Collection[str]) -> None:
+    """Raises BadRow (bad-columns) for a key that is a slip of a known one; other keys are somebody's own."""
+    for key in row.keys() - set(known):
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
+        if near and near[0] not in row:
+            raise BadRow("bad-columns", f"the unknown key {key!r}", f"{near[0]!r}, if that is meant")
 
 
 def text_id(prefix: str, *texts: str) -> str:

@@ -15,13 +15,26 @@ from typing import Literal
 from pydantic import Field
 
 from relabel.config import Config
-from relabel.errors import ConfigError
+from relabel.errors import ConfigError, InputError
 from relabel.formats import WRITERS
 from relabel.formats.reader import BINARY
 from relabel.formats.writer import ExportJob
 from relabel.records import ScaleConfig
 from relabel.storage import Folder
 from relabel.tables import read_manifest
+
+#: Counts that are no lines of a file.
+NO_FILES = frozenset({"rows", "unlabelled", "rounded", "unranked", "queries_without_enough"})
+_LABELLED = ("rows with a label and a weight above 0", "prepare or adjust it with labels")
+#: What a format wants where nothing could be written, and what to do.
+NOTHING = {
+    "trec-qrels": _LABELLED,
+    "trec-run": ("rows with a rank", "prepare with a first stage, or export a rankings table"),
+    "beir": _LABELLED,
+    "groups": _LABELLED,
+    "sentence-transformers-pairs": _LABELLED,
+    "sentence-transformers-groups": ("queries with a positive and enough negatives", "set --negatives lower"),
+}
 
 
 class ExportConfig(Config):
@@ -71,5 +84,8 @@ def export(config: ExportConfig, out: Folder, log: Callable[[str], None] = print
         raise ConfigError("scale", f"{list(stated.grades)}", own, "leave scale out")
     job = ExportJob(folder, manifest.kind, out, stated or manifest.scale or BINARY, config.split, config.negatives)
     writer.write(job)
+    if not any(count for name, count in job.counts.items() if name not in NO_FILES):
+        found = ", ".join(f"{count:,} {name}" for name, count in job.counts.items() if count) or "no rows"
+        raise InputError(folder.uri, f"nothing to export as {config.format} ({found})", *NOTHING[config.format])
     log(f"export: {', '.join(f'{count:,} {name}' for name, count in job.counts.items() if count)} to {out.uri}")
     return dict(job.counts)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from relabel.errors import InputError
-from relabel.formats.checks import encodable, text_id
+from relabel.formats.checks import check_keys, encodable, text_id
 from relabel.formats.export_rows import Row, by_query
 from relabel.formats.faults import BadRow, Faults, shown
 from relabel.formats.reader import BINARY, Reader, ReadOptions
@@ -26,6 +26,8 @@ from relabel.formats.text_file import text_file
 from relabel.records import Scale
 from relabel.storage import Folder
 
+#: Keys by their full names, for slips.
+KEYS = ("query", "query_id", "positives", "negatives")
 _POSITIVES = re.compile(r"positives?|pos")
 _NEGATIVES = re.compile(r"negatives?|neg|negative_\d+")
 
@@ -50,6 +52,7 @@ def read(source: Source, options: ReadOptions, faults: Faults) -> Iterator[Recor
 
 
 def _group(where: str, row: dict[str, Any]) -> Iterator[Record]:
+    check_keys({key: row[key] for key in row if not (_POSITIVES.fullmatch(key) or _NEGATIVES.fullmatch(key))}, KEYS)
     text = row.get("query")
     if not isinstance(text, str) or not text.strip():
         reason = "empty-text" if text is None or isinstance(text, str) else "wrong-type"

@@ -9,6 +9,7 @@ tables of the columns above with `file` and `row` (counted from 1) for messages;
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 import pyarrow as pa
 
@@ -21,6 +22,9 @@ from relabel.formats.source import Source
 from relabel.records import PAIRS, Scale
 from relabel.tables import MANIFEST, read_manifest
 
+#: Rows of a jsonl file whose keys are looked at for the message about columns that are left out.
+LOOKED_AT = 100
+
 
 def table_scale(source: Source) -> Scale | None:
     """The scale that a pairs table of ours states, None for other data."""
@@ -30,11 +34,14 @@ def table_scale(source: Source) -> Scale | None:
 
 
 def other_columns(source: Source) -> list[str]:
-    """Columns of the Parquet files that no pair has, so that they are left out."""
+    """Columns that no pair has, so that they are left out: of Parquet files, and of the first rows of jsonl files."""
     names: set[str] = set()
     for name in _file_names(source):
         if name.endswith(".parquet"):
             names |= set(parquet_file(source, name).schema_arrow.names)
+        else:
+            rows = source.json_rows(name, "pairs", Faults(lambda rows: None, raises=False))
+            names = names.union(*(row for _, row in islice(rows, LOOKED_AT)))
     return sorted(names - set(PAIRS.names))
 
 

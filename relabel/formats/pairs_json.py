@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from relabel.formats.checks import encodable
+from relabel.formats.checks import check_keys, encodable
 from relabel.formats.faults import BadRow, Faults, shown
 from relabel.formats.pair_rows import BATCH_ROWS, ROWS
 from relabel.formats.source import Source
@@ -33,6 +33,7 @@ def json_tables(source: Source, name: str, faults: Faults) -> Iterator[pa.Table]
 
 def _pair(row: dict[str, Any]) -> dict[str, Any]:
     """The columns of a pair out of one JSON object, of the right Python types."""
+    check_keys(row, PAIRS.names)
     values = {}
     for name in PAIRS.names:
         value = row.get(name)

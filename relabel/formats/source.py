@@ -54,6 +54,8 @@ class Source:
         Raises:
             InputError: listing the candidates, where none exists.
         """
+        if self.single:
+            raise InputError(self.uri, "a file", f"the folder that holds {candidates[0]}", f"name {self.folder.uri}")
         for name in candidates:
             for spelled in (name, f"{name}.gz"):
                 if self.folder.stat(spelled) is not None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from relabel.errors import ConfigError
 from relabel.formats import READERS, Source
 from relabel.formats.faults import Faults
 from relabel.formats.pairs import table_scale
@@ -25,7 +26,7 @@ from relabel.prepare.pair_stream import stream_pairs
 from relabel.prepare.pairs_writer import PairsWriter
 from relabel.records import Scale
 from relabel.storage import Folder
-from relabel.tables import Manifest
+from relabel.tables import PART, Manifest
 
 __all__ = ["PrepareConfig", "QueryFolds", "prepare"]
 
@@ -47,6 +48,8 @@ def prepare(config: PrepareConfig, out: Folder, log: Callable[[str], None] = pri
     """
     started = time.monotonic()
     source = Source(config.dataset)
+    if out.uri == source.folder.uri and (source.single is None or PART.search(source.single)):
+        raise ConfigError("out", out.uri, "another folder than the dataset's, which would be overwritten")
     scale = _scale(config, source)
     log(f"prepare: {config.format} from {source.uri}; grades {list(scale.grades)}, relevant from {scale.relevant_from}")
     writer = PairsWriter(out, _written_scale(config, scale))
@@ -63,9 +66,11 @@ def prepare(config: PrepareConfig, out: Folder, log: Callable[[str], None] = pri
         "config": config.model_dump(mode="json"),
     }
     manifest = writer.finish(about, faults.total)
+    if not manifest.rows:
+        log(f"prepare: WARNING: {source.uri} gave no pair at all")
     log(
         f"prepare: {manifest.rows:,} pairs of {writer.queries:,} queries, {manifest.quarantined:,} rows quarantined "
-        f"({_listed(about['funnel']['quarantined'])}), {about['seconds']} s"
+        f"({_listed(about['funnel']['quarantined'])}), labels {_listed(manifest.about['labels'])}, {about['seconds']} s"
     )
     return manifest
 

@@ -40,6 +40,13 @@ def test_each_command_has_a_help_page(name, capsys):
         (["adjust", "--pairs", "p", "--judgements", "j", "--rule", "repalce", "--out", "o"], ConfigError, "'replace'"),
         (["judge", "--engine", "lexical", "--out", "o"], ConfigError, "pairs: found nothing"),
         (["status", "nowhere"], InputError, "neither run.json nor plan.json"),
+        (["report", "nowhere"], InputError, "nowhere: found no run.json"),
+        (["prepare", "--dataset", "nowhere", "--format", "beir", "--out", ""], InputError, "found an empty address"),
+        (
+            ["evaluate", "--dataset", "nowhere", "--model", "a", "b", "--out", "o"],
+            InputError,
+            "nowhere: found no table",
+        ),
         (["prepare", "--dataset", "nowhere", "--format", "beir", "--out", "o"], InputError, "nowhere"),
         (["prepare", "--dataset", "ftp://x/y", "--format", "beir", "--out", "o"], InputError, "s3://bucket/prefix"),
         (["prepare", "--format", "beir", "--out", "o"], ConfigError, "dataset: found nothing"),
@@ -69,3 +76,15 @@ def test_doctor_never_prints_a_secret(capsys, monkeypatch):
     text = capsys.readouterr().out
     assert "AWS_SECRET_ACCESS_KEY" in text
     assert "do-not-show-me" not in text
+
+
+def test_nested_keys_are_explained(capsys):
+    """The help of a stage lists the keys of its nested parts, as `--set` takes them, and those of every rule."""
+    for name, keys in (
+        ("prepare", ("scale.grades", "first_stage.candidates", "first_stage.positives", "query_folds.keep")),
+        ("adjust", ("alpha", "max_entropy", "unjudged_weight")),
+    ):
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+        text = capsys.readouterr().out
+        assert not [key for key in keys if key not in text]

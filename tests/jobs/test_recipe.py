@@ -84,12 +84,21 @@ def test_a_bad_key_is_refused_by_name(recipe, assignments, message):
         ("", r"found NoneType; wanted a YAML mapping"),
         (RECIPE.replace("dataset: data", "dataset: '${NOT_SET_ANYWHERE}'"), r"NOT_SET_ANYWHERE\}, which is not set"),
         (RECIPE.replace("name: mine\n", ""), r"name: found nothing"),
+        (RECIPE + "prepare: {dataset: other, format: beir}", r"bad\.yaml:2: found no YAML \(the key 'prepare' twice\)"),
+        (RECIPE.replace("reranker:", "rerankr:"), r"rerankr: found the unknown key 'rerankr'.*write 'reranker'"),
     ],
 )
 def test_a_file_that_is_no_recipe_is_refused(tmp_path, text, message):
     """Broken YAML names the line, a wrong shape says what is wanted."""
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
+        load_recipe(str(tmp_path / "bad.yaml"))
+
+
+def test_a_recipe_in_another_encoding_is_refused(tmp_path):
+    """Latin-1 bytes are an error that names the file."""
+    (tmp_path / "bad.yaml").write_bytes("name: gr\xf6\xdfe".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"bad\.yaml: found bytes that are no UTF-8"):
         load_recipe(str(tmp_path / "bad.yaml"))
 
 
@@ -105,3 +114,6 @@ def test_environment_variables_have_defaults(recipe, monkeypatch):
     assert load_recipe(str(recipe)).prepare.dataset == "here/x"
     monkeypatch.setenv("WHERE", "there")
     assert load_recipe(str(recipe)).prepare.dataset == "there/x"
+    monkeypatch.setenv("WHERE", "")
+    recipe.write_text(recipe.read_text() + "# a comment may name ${NOT_SET_ANYWHERE}\n")
+    assert load_recipe(str(recipe)).prepare.dataset == "here/x"

@@ -213,3 +213,25 @@ def test_refused_access_is_no_missing_file(s3, monkeypatch):
     for use in (Folder.exists, Folder.stat, Folder.open):
         with pytest.raises(InputError, match="access denied"):
             use(Folder(f"{s3}/there"), "x")
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("", r"'': found an empty address; wanted a local path or s3://bucket/prefix"),
+        ("s3:/bucket/x", r"s3:/bucket/x: found an address that is neither a path nor S3"),
+        ("~nobody-of-that-name/x", r"found a user without a home folder"),
+    ],
+)
+def test_addresses_that_mean_nothing_are_refused(address, message):
+    """An unset variable, a slash too few and an unknown home folder do not become folders somewhere."""
+    with pytest.raises(InputError, match=message):
+        Folder(address)
+
+
+def test_an_endpoint_that_s3_cannot_use_is_refused(monkeypatch):
+    """Another scheme than http(s) is one error that names the variable."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "ftp://127.0.0.1:9")
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    with pytest.raises(InputError, match=r"AWS_ENDPOINT_URL, AWS_REGION: found settings that S3 cannot use"):
+        Folder("s3://bucket/x").exists()

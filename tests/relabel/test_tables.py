@@ -93,17 +93,21 @@ def test_a_half_written_table_is_refused_as_incomplete(tmp_path):
 
 
 def test_writing_again_forgets_the_table_that_was_there(tmp_path):
-    """Starting to write makes the old table incomplete at once and leaves none of its parts, but strange files stay."""
+    """The first new part makes the old table incomplete and leaves none of its parts; what is not ours stays."""
     first = TableWriter(Folder(tmp_path), "rankings", part_rows=10)
     first.write(rankings(50))
     first.quarantine(refused(5))
     first.finish()
     (tmp_path / "change.json").write_text("{}")
+    (tmp_path / "part-00003-a1b2.snappy.parquet").write_text("another program's")
     second = TableWriter(Folder(tmp_path), "rankings", part_rows=10)
+    second.write(rankings(9))
+    assert read_whole(Folder(tmp_path), "rankings").num_rows == 50
+    second.write(rankings(3))
     with pytest.raises(InputError, match=r"no table\.json"):
         read_manifest(Folder(tmp_path))
-    second.write(rankings(12))
     manifest = second.finish()
+    (tmp_path / "part-00003-a1b2.snappy.parquet").unlink()
     assert manifest.parts == ["part-00000.parquet", "part-00001.parquet"] == Folder(tmp_path).names("part-")
     assert (Folder(tmp_path) / "quarantine").names() == []
     assert Folder(tmp_path).exists("change.json")

@@ -207,3 +207,16 @@ def test_a_document_id_with_two_texts_is_refused_by_beir(tmp_path, make_pairs):
 def test_every_writer_is_an_option():
     """The formats of the command line are the registered writers."""
     assert set(ExportConfig.model_fields["format"].annotation.__args__) == set(WRITERS)
+
+
+@pytest.mark.parametrize(
+    ("format", "negatives", "message"),
+    [
+        ("trec-run", 1, r"nothing to export as trec-run \(.* unranked\); wanted rows with a rank"),
+        ("sentence-transformers-groups", 90, r"queries_without_enough\); .* Next: set --negatives lower"),
+    ],
+)
+def test_an_export_of_nothing_is_an_error(pairs, tmp_path, format, negatives, message):
+    """A file without a line is no result: the counts say why, and the error what to change."""
+    with pytest.raises(InputError, match=message):
+        exported(pairs, format, Folder(tmp_path / "out"), negatives=negatives)

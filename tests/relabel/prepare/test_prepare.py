@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 import subprocess
 import sys
@@ -244,18 +245,61 @@ def test_the_highest_of_two_grades_can_be_kept(tmp_path, format):
     assert manifest.about["funnel"]["quarantined"] == {"repeated-judgement": 1}
 
 
-def test_an_error_leaves_no_table_and_a_rerun_replaces_the_old_one(tmp_path):
-    """A table is complete or absent; preparing again removes the parts and the quarantine of before."""
+def test_an_error_leaves_the_old_table_and_a_rerun_replaces_it(tmp_path):
+    """A table is complete or absent: one that cannot be replaced stays; preparing again removes its quarantine, too."""
     rows = many_rows(3)
     bad = [*rows, rows[0]]
     quietly(tmp_path / "out", dataset=parquet(tmp_path / "a.parquet", bad), format="pairs", on_bad="quarantine")
     assert (tmp_path / "out" / "quarantine").exists()
     with pytest.raises(InputError):
         quietly(tmp_path / "out", dataset=str(tmp_path / "a.parquet"), format="pairs")
-    assert not Folder(tmp_path / "out").exists("table.json")
+    assert read_manifest(Folder(tmp_path / "out"), "pairs").rows == len(rows_of(tmp_path / "out")) == len(rows)
+    with pytest.raises(InputError):
+        quietly(tmp_path / "none", dataset=str(tmp_path / "a.parquet"), format="pairs")
+    assert not Folder(tmp_path / "none").exists("table.json")
     manifest = quietly(tmp_path / "out", dataset=parquet(tmp_path / "b.parquet", rows), format="pairs")
     assert manifest.quarantined == 0
     assert Folder(tmp_path / "out").names(recursive=True) == ["part-00000.parquet", "table.json"]
+
+
+def test_a_dataset_is_never_overwritten(tmp_path):
+    """Preparing a folder into itself is refused and touches nothing; other programs' parts stay beside a table."""
+    parquet(tmp_path / "part-00000.parquet", many_rows(2))
+    before = (tmp_path / "part-00000.parquet").read_bytes()
+    with pytest.raises(ConfigError, match=r"another folder than the dataset's, which would be overwritten"):
+        quietly(tmp_path, dataset=str(tmp_path), format="pairs")
+    with pytest.raises(ConfigError, match=r"would be overwritten"):
+        quietly(tmp_path, dataset=str(tmp_path / "part-00000.parquet"), format="pairs")
+    assert (tmp_path / "part-00000.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("format_", "row", "message"),
+    [
+        ("pairs", {"query_id": "q", "doc_id": "d", "query": "a", "text": "b", "lable": 1}, "'lable'; wanted 'label'"),
+        ("groups", {"query": "a", "postives": ["x"], "negatives": ["z"]}, "'postives'; wanted 'positives'"),
+    ],
+)
+def test_a_misspelt_column_of_a_line_is_not_left_out_silently(tmp_path, format_, row, message):
+    """A slip of a column's name would lose all its labels: it is a fault of the row; other columns are named."""
+    (tmp_path / "in.jsonl").write_text(json.dumps(row))
+    with pytest.raises(InputError, match=message):
+        quietly(tmp_path / "out", dataset=str(tmp_path / "in.jsonl"), format=format_)
+    if format_ == "pairs":
+        (tmp_path / "in.jsonl").write_text(json.dumps({**row, "lable": None, "source_file": "x"} | {"label": 1}))
+        lines: list[str] = []
+        config = PrepareConfig(dataset=str(tmp_path / "in.jsonl"), format="pairs")
+        prepare(config, Folder(tmp_path / "out"), lines.append)
+        assert any("left out: lable, source_file" in line for line in lines)
+
+
+def test_a_table_without_pairs_is_pointed_out(tmp_path):
+    """Where everything went to quarantine the last line says so."""
+    (tmp_path / "in.jsonl").write_text("no json\n")
+    lines: list[str] = []
+    config = PrepareConfig(dataset=str(tmp_path / "in.jsonl"), format="pairs", on_bad="quarantine")
+    prepare(config, Folder(tmp_path / "out"), lines.append)
+    assert any("WARNING" in line and "gave no pair at all" in line for line in lines)
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path):
