@@ -203,6 +203,8 @@ def write_groups(
                 groups = grouped(query.labels, group, loss_grouping, positive_from, random)
                 seen.update(queries=1, rows_left_out=query.rows - len(query.labels), rows=len(query.labels))
                 seen["groups" if groups else "queries_unusable"] += max(1, len(groups))
+                if alike := sum(len(set(query.labels[rows].tolist())) == 1 for rows in groups):
+                    seen["groups_of_one_degree"] += alike  # a ranking loss learns nothing from them
                 for number, rows in enumerate(groups):
                     documents = [query.documents[row] for row in rows]
                     shuffler.add(

@@ -37,6 +37,11 @@ def warnings(found: dict) -> list[str]:
             f"{found['queries_without_gain']} of them none above the lowest grade: RR, AP and P are 0 there for every "
             f"system, and without a grade above the lowest nDCG is 0 too."
         )
+    lines += [
+        f"Re-ranker {name} orders every test query as the zero-shot encoder does: its training changed nothing, and "
+        f"what sets it apart from others is what training did to them."
+        for name in unchanged(found)
+    ]
     for test in primary_tests(found):
         re_ranker, reference = kinds[test["system"]] == "re-ranker", kinds[test["reference"]]
         if test["difference"]["value"] < 0 and re_ranker and reference != "re-ranker":
@@ -50,7 +55,20 @@ def findings(found: dict) -> list[str]:
     between = [test for test in primary_tests(found) if kinds[test["reference"]] == "re-ranker"]
     if not between:
         return ["No re-ranker on adjusted labels was compared with one on the original labels."]
-    return [sentence(test, f"re-ranker {test['reference']} on the original labels") for test in between]
+    still = unchanged(found)
+    return [
+        sentence(test, f"re-ranker {test['reference']} on the original labels")
+        + (" It is the zero-shot encoder unchanged." if test["system"] in still else "")
+        for test in between
+    ]
+
+
+def unchanged(found: dict) -> list[str]:
+    """Re-rankers whose values equal the zero-shot encoder's for every query and measure, in order."""
+    kinds = kinds_of(found)
+    against = [test for test in found["tests"] if kinds[test["reference"]] == "zero-shot"]
+    moved = {test["system"] for test in against if test["better"] or test["worse"]}
+    return [name for name in dict.fromkeys(test["system"] for test in against) if name not in moved]
 
 
 def kinds_of(found: dict) -> dict[str, str]:

@@ -101,6 +101,15 @@ def test_the_scale_says_what_is_a_positive(tmp_path):
     assert found == {"default": 0, "from-1": 1}
 
 
+def test_groups_without_contrast_are_counted(groups):
+    """Groups whose documents all have one degree teach a ranking loss nothing; the counts say how many there are."""
+    rows = topic_pairs(queries=3, documents=4)
+    for row in rows[4:8]:
+        row["label"] = 0.0
+    written, _ = groups(rows)
+    assert (written.counts["groups"], written.counts["groups_of_one_degree"]) == (3, 1)
+
+
 def test_groups_are_a_function_of_the_seed(groups):
     """Two runs write the same groups; another seed and another epoch draw others."""
     rows = topic_pairs(queries=6, documents=12)

@@ -96,6 +96,26 @@ def test_what_relabelling_brought_is_a_finding():
     assert not [line for line in found["warnings"] if "worse" in line]
 
 
+def test_a_re_ranker_that_learned_nothing_is_not_praised():
+    """Better than a harmful training by doing nothing is said to be that, in the finding and as a warning."""
+    pool, grades = simulated_pool()
+    noise = np.random.default_rng(1).normal(size=len(grades))
+    systems = [
+        (System("zero-shot encoder", "zero-shot"), grades + noise),
+        (System("keep", "re-ranker", "keep"), grades + 4 * noise),
+        (System("still", "re-ranker", "drop-uncertain"), grades + noise),
+    ]
+    ranked = [(system, rank_pool(pool, scores, "linear")) for system, scores in systems]
+    found = compare(pool, ranked, "linear", resamples=300, permutations=2000)
+    (finding,) = found["findings"]
+    assert finding.startswith("Re-ranker still is significantly better than re-ranker keep")
+    assert finding.endswith(" It is the zero-shot encoder unchanged.")
+    assert [
+        line for line in found["warnings"] if line.startswith("Re-ranker still orders every test query as the zero")
+    ]
+    assert not any(line.startswith("Re-ranker keep orders") for line in found["warnings"])
+
+
 def test_without_original_labels_there_is_no_finding_but_a_statement():
     """Where nothing was compared, that is said instead of silence."""
     found = compared({FIRST_STAGE: 3.0})
