@@ -119,7 +119,7 @@ def _committed_rows(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, 
             num_cpus=stage.num_cpus,
             num_gpus=stage.num_gpus,
             runtime_env=runtime_env,
-            max_task_retries=WORKER_DEATHS,
+            ray_remote_args_fn=_retries,
         )
         .map_batches(
             _Sink(out, plan.task_id, {shard.index: shard for shard in todo}),
@@ -135,6 +135,11 @@ def _committed_rows(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, 
             yield from block["rows"].to_pylist()
     except ray.exceptions.RayError as error:
         raise _cause(error, stage.name) from error
+
+
+def _retries() -> dict[str, int]:
+    """What Ray Data adds to the options of a worker: it would try a shard that ends its worker again for ever."""
+    return {"max_task_retries": WORKER_DEATHS}
 
 
 class _ShardSource(Datasource):
