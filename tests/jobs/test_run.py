@@ -66,6 +66,6 @@ def test_a_run_on_s3_has_the_tables_of_a_run_on_disk(collection, tmp_path, s3):
     assert f"{manifest.rows_in:,} of {manifest.rows_in:,} rows" in table_status("judge", cloud / "judgements" / judge)
     assert "zero-shot encoder" in metric_table(cloud.read_json("evidence/metrics.json"))
     with pytest.raises(
-        ConfigError, match=r"reranker\.epochs: found 1, and now 3; wanted the recipe that the run began"
+        ConfigError, match=r"reranker\.epochs: found 1, and now 3; wanted the recipe that this part of the run began"
     ):
         run(_recipe(collection, "reranker.epochs=3"), cloud, log=lines.append)
