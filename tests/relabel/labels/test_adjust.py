@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
-import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -128,22 +125,3 @@ def test_judgements_of_a_shard_are_found_among_all():
     wanted = set(pairs["doc_id"].slice(20, 30).to_pylist()) & set(judgements["doc_id"].to_pylist())
     assert found["doc_id"].to_pylist() == sorted(wanted)
     assert judgements_of(pairs.slice(0, 0), judgements).num_rows == 0
-
-
-def test_a_hundred_thousand_rows_take_less_than_a_second():
-    """Every rule joins and decides at 100,000 rows a second or more (100 words a document)."""
-    from relabel.labels import RULES
-
-    rows = 100_000
-    rng = np.random.default_rng(0)
-    pairs = make_pairs(rng.choice([0.0, 1.0], rows).tolist(), queries=rows // 20, words=100)
-    judgements = make_judgements(pairs, rng.dirichlet(np.ones(4), rows), GRADED)
-    judgements = judgements.take(rng.permutation(rows))
-    for name in RULES:
-        rule = load_rule({"rule": name})
-        seconds = []
-        for _ in range(3):
-            start = time.perf_counter()
-            adjust_rows(pairs, judgements, BINARY, GRADED, rule, "j1")
-            seconds.append(time.perf_counter() - start)
-        assert min(seconds) < 1, f"{name}: {rows / min(seconds):,.0f} rows/s"
