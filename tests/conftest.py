@@ -19,6 +19,7 @@ from relabel.records import PAIRS
 ENGINE_MODULES = ("test_end_to_end", "test_kill_and_resume", "test_judge")
 
 
+@pytest.hookimpl(tryfirst=True)  # the plugin reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Group integration tests by what they share (see above), and put the longest groups first and unit tests last."""
     for item in items:

@@ -12,7 +12,7 @@ from relabel.tables import read_manifest, read_whole
 from tests.jobs.stage_runs import finish_stage, kill_when, markers, shards_done, start_stage, write_pairs
 
 SHARDS = 60
-KILLS = 3
+KILLS = 2
 
 
 @pytest.fixture(scope="module")
