@@ -10,8 +10,8 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 demo: $(VENV)/.ready ## the whole job on this machine's Python documentation
 	$(VENV)/bin/relabel demo --out $(or $(OUT),runs/demo)
 
-test: $(VENV)/.ready ## all tests, in two processes (tests/conftest.py says which tests share one)
-	$(RUN) -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+test: $(VENV)/.ready ## all tests, in two processes (tests/conftest.py says in which order)
+	$(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-unit: $(VENV)/.ready ## tests without Ray, vLLM, training or S3
 	$(RUN) -m pytest -m "not integration and not end_to_end"

@@ -1,8 +1,7 @@
 """What tests share: one Ray, one S3 server, the human judgements where they are, small tables; and what runs where.
 
 `make test` runs in two processes, because starting Ray, workers and engines keeps one core busy with imports. Each has
-its own Ray and S3 server. Tests of a module that starts such things stay together, and so do all with an engine of
-vLLM: it binds both cores.
+its own Ray and S3 server, and takes whole modules.
 """
 
 from __future__ import annotations
@@ -15,24 +14,18 @@ import pytest
 
 from relabel.records import PAIRS
 
-#: Modules with an engine of vLLM; the longest of all groups, so it starts first.
-ENGINE_MODULES = ("test_end_to_end", "test_kill_and_resume", "test_judge")
+#: Modules that take minutes, in the order in which they are handed out: the first to one process, the next three, which
+#: hold an engine of vLLM, to the other; both go on with what is left.
+FIRST = ("test_training_runs", "test_end_to_end", "test_kill_and_resume", "test_judge", "test_run", "test_interrupt")
 
 
-@pytest.hookimpl(tryfirst=True)  # the plugin reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group integration tests by what they share (see above), and put the longest groups first and unit tests last."""
-    for item in items:
-        if item.get_closest_marker("integration"):
-            engine = item.path.parent.name in ("jobs", "tests") and item.path.stem in ENGINE_MODULES
-            item.add_marker(pytest.mark.xdist_group("engine" if engine else item.path.stem))
-    items.sort(key=lambda item: _turn(item.get_closest_marker("xdist_group")))
+    """Put the modules that take minutes first, so that no process is left with one at the end."""
+    items.sort(key=lambda item: FIRST.index(item.path.stem) if _takes_minutes(item) else len(FIRST))
 
 
-def _turn(group: pytest.Mark | None) -> int:
-    if group is None:
-        return 2
-    return 0 if group.args[0] == "engine" else 1
+def _takes_minutes(item: pytest.Item) -> bool:
+    return item.path.stem in FIRST and item.get_closest_marker("integration") is not None
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from relabel.storage import Folder
 from relabel.tables import read_manifest, read_whole
 from tests.jobs.stage_runs import finish_stage, kill_when, markers, shards_done, start_stage, write_pairs
 
-SHARDS = 60
+SHARDS = 40
 KILLS = 2
 
 

@@ -47,12 +47,17 @@ def _recipe(collection: str, *more: str):
 
 @pytest.mark.timeout(1200)
 def test_a_run_on_s3_has_the_tables_of_a_run_on_disk(collection, tmp_path, s3):
-    """One recipe, two places: equal pairs, judgements and labels, the same rankings, a report in both."""
+    """One recipe, two places: equal pairs, judgements and labels, the same rankings, a report in both; the same command
+    again finds everything done."""
     disk, cloud = Folder(tmp_path / "run"), Folder(s3)
     for folder in (disk, cloud):
         report = run(_recipe(collection), folder, log=(lines := []).append)
         assert report == f"{folder.uri}/report.html"
         assert folder.read_bytes("report.html").decode("utf-8").rstrip().endswith("</html>"), lines[-5:]
+    run(_recipe(collection), cloud, log=(again := []).append)
+    stages = [line for line in again if line.startswith("— ")]
+    assert len(stages) == len(cloud.read_json("run.json")["stages"])
+    assert all(line.endswith("done already") for line in stages)
     for name, kind in TABLES.items():
         assert read_whole(disk / name, kind).equals(read_whole(cloud / name, kind)), name
     (judge,) = {name.split("/")[1] for name in disk.names("judgements/", recursive=True)}
