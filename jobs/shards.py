@@ -104,7 +104,7 @@ def _committed_rows(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, 
     if not todo:
         return
     runtime_env = {"env_vars": stage.environment} if stage.environment else None
-    io_tasks = max(2, stage.actors)  # one worker process each: more of them only cost memory
+    io_tasks = min(len(todo), max(2, stage.actors))  # one worker process each: more of them only cost memory
     dataset = (
         ray.data.read_datasource(
             _ShardSource(pairs, todo), override_num_blocks=len(todo), concurrency=io_tasks, num_cpus=IO_CPUS
