@@ -14,9 +14,9 @@ import pytest
 
 from relabel.records import PAIRS
 
-#: Modules that take minutes, in the order in which they are handed out: the first to one process, the next three, which
-#: hold an engine of vLLM, to the other; both go on with what is left.
-FIRST = ("test_training_runs", "test_end_to_end", "test_kill_and_resume", "test_judge", "test_run", "test_interrupt")
+#: Modules that take minutes, in the order in which they are handed out. A process gets its next module when two tests
+#: are left of what it has: the first two start at once, and the third follows the second, which is a single test.
+FIRST = ("test_training_runs", "test_end_to_end", "test_kill_and_resume", "test_run", "test_judge", "test_interrupt")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""The main job, small: `relabel demo` with real models, from collection to report."""
+"""The main job, small: `relabel demo` with real models, from collection to report, and once more for nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _demo(out: Path) -> subprocess.CompletedProcess:
 @pytest.mark.end_to_end
 @pytest.mark.timeout(1800)
 def test_the_whole_job_from_collection_to_report(tmp_path):
-    """One command makes every table and the report."""
+    """One command makes every table and the report; the same command again finds everything done."""
     first = _demo(tmp_path / "run")
     assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-3000:]
     run = Folder(tmp_path / "run")
@@ -57,6 +57,11 @@ def test_the_whole_job_from_collection_to_report(tmp_path):
     assert "http://" not in report.replace("http://www.w3.org", "")
     last_line = first.stdout.strip().splitlines()[-1]
     assert last_line == f"report: {tmp_path / 'run'}/report.html"
+    again = _demo(tmp_path / "run")
+    assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-3000:]
+    stages = [line for line in again.stdout.splitlines() if line.startswith("— ")]
+    assert len(stages) == len(record["stages"])
+    assert all(line.endswith("done already") for line in stages)
 
 
 def _tables_are_as_documented(run: Folder) -> None:

@@ -33,7 +33,7 @@ def start_stage(stage: str, arguments: list[str], log: Path) -> subprocess.Popen
         return subprocess.Popen(command, cwd=root, stdout=stream, stderr=stream, start_new_session=True)
 
 
-def finish_stage(stage: str, arguments: list[str], log: Path, seconds: float = 800) -> None:
+def finish_stage(stage: str, arguments: list[str], log: Path, seconds: float = 400) -> None:
     """Run it to its end; the end of its log is in the error where it fails."""
     process = start_stage(stage, arguments, log)
     code = process.wait(seconds)

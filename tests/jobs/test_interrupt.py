@@ -1,7 +1,4 @@
-"""Ctrl-C: the run stops, says how to go on, and leaves what a killed run leaves, from which others go on.
-
-That a run goes on from there is proved in `test_kill_and_resume` and `tests/train/test_training_runs`.
-"""
+"""Ctrl-C: the run stops, says how to go on, and going on finishes it."""
 
 from __future__ import annotations
 
@@ -16,8 +13,8 @@ import pytest
 
 from jobs.cli import INTERRUPTED
 from relabel.storage import Folder
-from relabel.tables import MANIFEST
-from tests.jobs.stage_runs import markers, shards_done, start_stage, write_pairs
+from relabel.tables import read_manifest
+from tests.jobs.stage_runs import finish_stage, shards_done, start_stage, write_pairs
 from tests.train.encoders import tiny_encoder
 from tests.train.tables import topic_pairs, write_labels
 from train.checkpoints import newest
@@ -38,7 +35,7 @@ def _interrupted(process: subprocess.Popen, log: Path, moment: Callable[[], bool
 
 
 def test_interrupted_judge_says_how_to_go_on(tmp_path, make_pairs):
-    """SIGINT gives exit code 130 and the command to resume; finished shards are there, and no finished table."""
+    """SIGINT gives exit code 130 and the command to resume; the same command then finishes the table."""
     write_pairs(Folder(tmp_path / "pairs"), make_pairs([(f"q{i}", "d", f"query {i}", "a b c", 0) for i in range(4000)]))
     out = Folder(tmp_path / "out")
     arguments = ["--pairs", str(tmp_path / "pairs"), "--engine", "lexical", "--shard-rows", "10", "--out", out.uri]
@@ -46,12 +43,13 @@ def test_interrupted_judge_says_how_to_go_on(tmp_path, make_pairs):
     log = _interrupted(process, tmp_path / "log", lambda: shards_done(out) >= 5)
     assert "stopped; finished work is kept. To go on: relabel judge --pairs" in log
     assert "Traceback" not in log
-    assert 5 <= len(markers(out)) < 400
-    assert not out.exists(MANIFEST)
+    assert 5 <= shards_done(out) < 400
+    finish_stage("judge", arguments, tmp_path / "log")
+    assert read_manifest(out, "judgements").rows == 4000
 
 
 def test_interrupted_training_says_how_to_go_on(tmp_path):
-    """The same while Ray Train has the signal: exit code 130, a whole checkpoint, no finished training."""
+    """The same while Ray Train has the signal: exit code 130, then the command goes on after the last checkpoint."""
     tiny_encoder(tmp_path / "encoder")
     write_labels(Folder(tmp_path / "labels"), topic_pairs(queries=40, documents=8))
     out = Folder(tmp_path / "out")
@@ -62,4 +60,6 @@ def test_interrupted_training_says_how_to_go_on(tmp_path):
     assert "stopped; finished work is kept. To go on: relabel train-reranker --labels" in log
     assert "Traceback" not in log
     assert not out.exists("training.json")
-    assert newest(out / "checkpoints").step >= 10
+    finish_stage("train_reranker", arguments, tmp_path / "log")
+    assert "resumed after step" in (tmp_path / "log").read_text()
+    assert out.read_json("training.json")["sessions"] == 2

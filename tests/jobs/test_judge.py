@@ -1,4 +1,4 @@
-"""The judge stage through Ray: on disk and on S3, with vLLM and its reference, over every architecture family."""
+"""The judge stage through Ray: on disk and on S3, with vLLM and its reference; judges of every architecture family."""
 
 from __future__ import annotations
 
@@ -34,31 +34,35 @@ def some_pairs(make_pairs):
     return make_pairs(rows)
 
 
-@pytest.mark.parametrize("place", ["disk", "s3"])
-def test_judge_and_adjust_on_disk_and_on_s3(place, request, tmp_path, some_pairs):
-    """The same calls on either storage: books balance, the empty document is quarantined, labels keep their history."""
-    base = Folder(tmp_path) if place == "disk" else Folder(request.getfixturevalue("s3"))
-    write_pairs(base / "pairs", some_pairs)
-    config = JudgeConfig(pairs=(base / "pairs").uri, engine="lexical", shard_rows=5)
-    manifest = judge(config, base / "judgements")
-    assert (manifest.rows_in, manifest.rows, manifest.quarantined) == (18, 17, 1)
-    assert manifest.about["quarantined_by_reason"] == {"empty-text": 1}
-    quarantined = (base / "judgements").read_table("quarantine/part-00003.parquet").to_pylist()
-    assert [(row["doc_id"], row["reason"], row["source"]) for row in quarantined] == [
-        ("empty", "empty-text", "part-00000.parquet:16")
-    ]
-    again = judge(config, base / "judgements", log=(lines := []).append)
-    assert again == manifest
-    assert any("are done already" in line for line in lines)
-    adjusted = AdjustConfig(
-        pairs=(base / "pairs").uri, judgements=(base / "judgements").uri, rule="blend", parameters={"alpha": 0.5}
-    )
-    labels = adjust(adjusted, base / "labels")
-    assert labels.rows == 18
-    rows = read_whole(base / "labels", "labels")
-    assert rows["original_label"].to_pylist() == some_pairs["label"].to_pylist()
-    assert rows["action"].to_pylist()[16] == "unjudged"
-    assert (base / "labels").exists("change.json")
+def test_judge_and_adjust_on_disk_and_on_s3(tmp_path, s3, some_pairs):
+    """The same calls on either storage: books balance, the empty document is quarantined, labels keep their history;
+    judgements and labels are the same rows on both."""
+    places = [Folder(tmp_path), Folder(s3)]
+    for base in places:
+        write_pairs(base / "pairs", some_pairs)
+        config = JudgeConfig(pairs=(base / "pairs").uri, engine="lexical", shard_rows=5)
+        manifest = judge(config, base / "judgements")
+        assert (manifest.rows_in, manifest.rows, manifest.quarantined) == (18, 17, 1)
+        assert manifest.about["quarantined_by_reason"] == {"empty-text": 1}
+        quarantined = (base / "judgements").read_table("quarantine/part-00003.parquet").to_pylist()
+        assert [(row["doc_id"], row["reason"], row["source"]) for row in quarantined] == [
+            ("empty", "empty-text", "part-00000.parquet:16")
+        ]
+        again = judge(config, base / "judgements", log=(lines := []).append)
+        assert again == manifest
+        assert any("are done already" in line for line in lines)
+        adjusted = AdjustConfig(
+            pairs=(base / "pairs").uri, judgements=(base / "judgements").uri, rule="blend", parameters={"alpha": 0.5}
+        )
+        labels = adjust(adjusted, base / "labels")
+        assert labels.rows == 18
+        rows = read_whole(base / "labels", "labels")
+        assert rows["original_label"].to_pylist() == some_pairs["label"].to_pylist()
+        assert rows["action"].to_pylist()[16] == "unjudged"
+        assert (base / "labels").exists("change.json")
+    for kind in ("judgements", "labels"):
+        disk, cloud = (read_whole(base / kind, kind) for base in places)
+        assert disk.equals(cloud), kind
 
 
 def test_judgements_made_over_other_parts_are_joined_by_key(tmp_path, some_pairs):

@@ -12,7 +12,7 @@ from relabel.tables import read_manifest, read_whole
 from tests.jobs.stage_runs import finish_stage, kill_when, markers, shards_done, start_stage, write_pairs
 
 SHARDS = 40
-KILLS = 2
+KILLS = 3
 
 
 @pytest.fixture(scope="module")
