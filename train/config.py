@@ -30,6 +30,7 @@ class TrainingConfig(Config):
         checkpoint_steps: validate and save every so many steps (and at the end of an epoch).
         validation_fraction: share of the queries held out to choose the best step; 0: the last step is exported.
         validation_queries: at most this many queries are held out.
+        patience: stop after this many validations in a row without a better one; null: go on to the last step.
         retries: how often a dead worker is replaced before the run fails.
         restart: start anew in a folder that holds another training, instead of refusing.
     """
@@ -50,6 +51,7 @@ class TrainingConfig(Config):
     checkpoint_steps: int = Field(100, ge=1)
     validation_fraction: float = Field(0.1, ge=0, lt=1)
     validation_queries: int = Field(200, ge=1)
+    patience: int | None = Field(None, ge=1)
     retries: int = Field(0, ge=0)
     restart: bool = False
 

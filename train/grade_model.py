@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from relabel.errors import InputError
+from relabel.errors import ConfigError, InputError
 
 #: Token counts are padded up to a multiple of this: fewer shapes, so the allocator does not grow.
 PAD_TO = 16
@@ -46,6 +46,22 @@ class GradeModel(torch.nn.Module):
         at_last = hidden[torch.arange(len(last), device=hidden.device), last]
         logits = self.lm.get_output_embeddings()(at_last)
         return logits if self.softcap is None else torch.tanh(logits / self.softcap) * self.softcap
+
+    def train_only(self, layers: int | None) -> GradeModel:
+        """Train the topmost `layers` and the last norm alone, no embeddings; None: everything. Returns itself.
+
+        Raises:
+            ConfigError: where the model has fewer layers.
+        """
+        if layers is None:
+            return self
+        blocks = self.lm.base_model.layers
+        if layers > len(blocks):
+            raise ConfigError("trained_layers", str(layers), f"at most the model's {len(blocks)} layers")
+        self.lm.requires_grad_(False)
+        blocks[len(blocks) - layers :].requires_grad_(True)
+        self.lm.base_model.norm.requires_grad_(True)
+        return self
 
     def check(self) -> None:
         """Raise InputError where the model computes its logits in a way that `forward` does not know."""

@@ -1,15 +1,18 @@
-"""Which pairs a judge is trained on, when: human grades → examples, balanced over the grades, drawn anew each epoch.
+"""Which pairs a judge is trained on, when: human grades → examples, balanced or not, drawn anew each epoch.
 
-    examples    query, title, text, grade (index into the prompt's grades), position
+    examples    query, title, text, lowest, highest (allowed grades, indices into the prompt's), position
 
-Streaming and deterministic as `train.supervision`: an epoch's choice is a function of (seed, epoch, pair). Pairs
-without a label are no examples; whatever is left out is counted.
+Both are the grade where a person gave one. A label that only says relevant or not, such as a known answer's, allows all
+grades on its side of the prompt's relevance boundary: weak supervision for the same judge. Streaming and deterministic
+as `train.supervision`: an epoch's choice is a function of (seed, epoch, pair). Pairs without a label are no examples;
+whatever is left out is counted.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -28,25 +31,41 @@ EXAMPLES = pa.schema(
         pa.field("query", pa.string(), nullable=False),
         pa.field("title", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
-        pa.field("grade", pa.int64(), nullable=False),
+        pa.field("lowest", pa.int64(), nullable=False),
+        pa.field("highest", pa.int64(), nullable=False),
     ]
 )
 
 
-def grade_indices(labels: np.ndarray, scale: Scale, prompt: Prompt) -> np.ndarray:
-    """Human grades as indices into the prompt's grades; a graded table serves a binary prompt by its threshold.
+#: How an epoch's examples are drawn: about equally many of each grade within each query, over all queries, or as it is.
+Balance = Literal["query", "grade", "natural"]
+#: The greatest shuffling key: all are kept up to it.
+ALL = 2**64 - 1
+
+
+def allowed_grades(labels: np.ndarray, scale: Scale, prompt: Prompt) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest of the prompt's grades that each label allows, indices [n] each.
+
+    Grades are taken one by one where both scales have equally many; a graded table serves a binary prompt by its
+    threshold; a binary table allows a graded prompt all grades on the label's side of the prompt's threshold.
 
     Raises:
-        ConfigError: where the prompt asks for another number of grades.
+        ConfigError: where the numbers of grades differ in another way.
     """
-    if len(prompt.scale.grades) == len(scale.grades):
-        return np.searchsorted(scale.grades, labels)
-    if len(prompt.scale.grades) == 2:
-        return (labels >= scale.relevant_from).astype(np.int64)
+    asked = prompt.scale
+    if len(asked.grades) == len(scale.grades):
+        index = np.searchsorted(scale.grades, labels)
+        return index, index
+    relevant = labels >= scale.relevant_from
+    if len(asked.grades) == 2:
+        return relevant.astype(np.int64), relevant.astype(np.int64)
+    if len(scale.grades) == 2:
+        first = asked.grades.index(asked.relevant_from)
+        return np.where(relevant, first, 0), np.where(relevant, len(asked.grades) - 1, first - 1)
     raise ConfigError(
         f"prompt {prompt.name!r}",
-        f"{len(prompt.scale.grades)} grades for pairs with {len(scale.grades)} ({list(scale.grades)})",
-        "a prompt with as many grades as the pairs, or a binary one",
+        f"{len(asked.grades)} grades for pairs with {len(scale.grades)} ({list(scale.grades)})",
+        "a prompt with as many grades as the pairs, or one of the two with two grades",
     )
 
 
@@ -71,8 +90,8 @@ def graded_examples(pairs: Folder, prompt: Prompt) -> Iterator[dict]:
                 raise InputError(
                     f"{pairs.uri}: row {row_number}", f"label {row['label']}", f"one of {list(manifest.scale.grades)}"
                 )
-            grade = int(grade_indices(np.array([row["label"]]), manifest.scale, prompt)[0])
-            yield {**row, "grade": grade, "fingerprint": query_fingerprint(row["query"])}
+            lowest, highest = (int(one[0]) for one in allowed_grades(np.array([row["label"]]), manifest.scale, prompt))
+            yield {**row, "lowest": lowest, "highest": highest, "fingerprint": query_fingerprint(row["query"])}
 
 
 def balanced_keys(keys_by_grade: dict[int, np.ndarray]) -> dict[int, int]:
@@ -85,13 +104,37 @@ def balanced_keys(keys_by_grade: dict[int, np.ndarray]) -> dict[int, int]:
     return {grade: int(np.sort(keys)[min(quota, len(keys)) - 1]) for grade, keys in keys_by_grade.items()}
 
 
+def kept_keys(keys: dict[tuple[str, int], np.ndarray], balance: Balance) -> dict[tuple[str, int], int]:
+    """For each (query, grade) the greatest shuffling key that is kept; −1 where none is.
+
+    Balanced over the grades alone, a sample tells much of the grade by the query: queries with many relevant documents
+    give many relevant examples, and a judge learns to know the query. Balanced within the query, the query tells
+    nothing; queries whose documents all have one grade tell nothing either and are left out.
+    """
+    if balance == "natural":
+        return dict.fromkeys(keys, ALL)
+    if balance == "grade":
+        grades = sorted({grade for _, grade in keys})
+        by_grade = {grade: np.concatenate([keys[key] for key in keys if key[1] == grade]) for grade in grades}
+        last = balanced_keys(by_grade)
+        return {key: last[key[1]] for key in keys}
+    queries: dict[str, dict[int, np.ndarray]] = {}
+    for (query, grade), values in keys.items():
+        queries.setdefault(query, {})[grade] = values
+    kept = {}
+    for query, by_grade in queries.items():
+        last = balanced_keys(by_grade) if len(by_grade) > 1 else dict.fromkeys(by_grade, -1)
+        kept |= {(query, grade): last[grade] for grade in by_grade}
+    return kept
+
+
 def write_examples(
     pairs: Folder,
     out: Folder,
     prompt: Prompt,
     train_queries: set[str],
     *,
-    balance: bool,
+    balance: Balance,
     limit: int | None,
     epochs: int,
     batch: int,
@@ -103,24 +146,33 @@ def write_examples(
     Args:
         pairs: a pairs table with human labels.
         train_queries: fingerprints of the queries to train on.
-        balance: draw about equally many examples of each grade.
+        balance: see `kept_keys`.
         limit: examples an epoch, at most.
 
     Raises:
         ConfigError: where the examples of an epoch do not fill one batch.
+        InputError: where no query has a graded pair, or, balanced within queries, none has two grades.
     """
     written, counts = [], Counter()
     for epoch in range(epochs):
-        keys: dict[int, list[int]] = {}
+        keys: dict[tuple[str, int], list[int]] = {}
         for row in graded_examples(pairs, prompt):
             if row["fingerprint"] in train_queries:
-                keys.setdefault(row["grade"], []).append(_example_key(seed, epoch, row))
+                keys.setdefault((row["query_id"], row["lowest"]), []).append(_example_key(seed, epoch, row))
         if not keys:
             raise InputError(pairs.uri, "no graded pair to train on", "human grades of several queries")
-        by_grade = {grade: np.array(values, np.uint64) for grade, values in keys.items()}
-        kept = balanced_keys(by_grade) if balance else {grade: 2**64 - 1 for grade in by_grade}
-        chosen = np.sort(np.concatenate([values[values <= kept[grade]] for grade, values in by_grade.items()]))
-        last = int(chosen[limit - 1]) if limit and limit < len(chosen) else 2**64 - 1
+        arrays = {place: np.array(values, np.uint64) for place, values in keys.items()}
+        kept = kept_keys(arrays, balance)
+        parts = [values[values <= kept[place]] for place, values in arrays.items() if kept[place] >= 0]
+        if not parts:
+            raise InputError(
+                pairs.uri,
+                "one grade only within each query",
+                "queries with documents of different grades",
+                "set balance: grade, or add grades",
+            )
+        chosen = np.sort(np.concatenate(parts))
+        last = int(chosen[limit - 1]) if limit and limit < len(chosen) else ALL
         seen: Counter = Counter()
         with Scratch() as scratch:
             shuffler = Shuffler(EXAMPLES, scratch, len(chosen))
@@ -128,8 +180,8 @@ def write_examples(
                 if row["fingerprint"] not in train_queries:
                     continue
                 key = _example_key(seed, epoch, row)
-                used = key <= min(kept[row["grade"]], last)
-                seen[f"grade_{prompt.scale.grades[row['grade']]}_{'used' if used else 'left_out'}"] += 1
+                used = key <= min(kept[row["query_id"], row["lowest"]], last)
+                seen[f"grade_{_named(row, prompt.scale)}_{'used' if used else 'left_out'}"] += 1
                 if used:
                     length = min(LENGTH_CAP, len(row["query"]) + len(row["title"]) + len(row["text"]))
                     shuffler.add({name: row[name] for name in EXAMPLES.names}, key, length)
@@ -137,6 +189,12 @@ def write_examples(
         counts = counts or seen
         check_filled(written[-1], batch, f"{len(chosen)} examples", "batch")
     return Written(written, dict(counts))
+
+
+def _named(row: dict, scale: Scale) -> str:
+    """The allowed grades in words: `2`, or `2-3` where a label leaves it open."""
+    lowest, highest = scale.grades[row["lowest"]], scale.grades[row["highest"]]
+    return str(lowest) if lowest == highest else f"{lowest}-{highest}"
 
 
 def _example_key(seed: int, epoch: int, row: dict) -> int:

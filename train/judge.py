@@ -4,8 +4,10 @@
 
     relabel train-judge --pairs PAIRS --model smollm2-135m-instruct --prompt terse-0-3 --out DIR
 
-The prompts are those of judging: the same `PromptEncoder`, the same token budget. The loss is a cross-entropy over the
-grades, plus a small term that moves the model's mass onto them.
+The prompts are those of judging: the same `PromptEncoder`, the same token budget. The loss is one of `GRADE_LOSSES`
+over the grades, plus a small term that moves the model's mass onto them. Labels that only say relevant or not train
+the same prompt (`graded_examples`), so that a judge can learn from weak labels first and from human grades last: its
+`merged/` folder is the next training's `model`.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from relabel.errors import InputError
 from relabel.lineage import queries_behind
@@ -27,7 +29,8 @@ from relabel.prompts import PROMPTS
 from relabel.storage import Folder
 from relabel.tables import read_manifest
 from train.config import TrainingConfig
-from train.graded_examples import EXAMPLES, graded_examples, write_examples
+from train.grade_losses import GRADE_LOSSES, pairwise
+from train.graded_examples import EXAMPLES, Balance, graded_examples, write_examples
 from train.launch import launch
 from train.loop import Ranks, on_device
 from train.ranking import auc
@@ -51,8 +54,16 @@ class JudgeTrainingConfig(TrainingConfig):
         rank: of the adapter.
         alpha: scale of the adapter.
         targets: names of the linear layers that get an adapter; default: all of them.
+        trained_layers: `full` trains only so many of the topmost layers; embeddings and the layers below stay as they
+            are, which saves most of their backward pass. null: all are trained.
+        gradient_checkpointing: compute activations again in the backward pass instead of keeping them: a third more
+            computation for a fraction of the memory.
+        loss: over the grades: `cross-entropy`, `soft-targets` (neighbouring grades get a share) or `expected-grade`
+            (adds the squared error of the expected grade).
+        ranking_weight: weight of a pairwise loss between the pairs of a micro-batch, added to it.
         max_document_tokens, max_query_tokens: budgets of title and text, and of the query; judge later with the same.
-        balance: draw about equally many pairs of each grade.
+        balance: `query` draws about equally many pairs of each grade within each query, so that the query alone tells
+            nothing; `grade` over all queries together; `natural` takes all pairs as they are.
         pairs_per_epoch: pairs an epoch, at most.
         validation_pairs: pairs of the held-out queries that the best step is chosen on, at most; each validation costs
             about a third of training on as many.
@@ -66,14 +77,24 @@ class JudgeTrainingConfig(TrainingConfig):
     rank: int = Field(16, ge=1)
     alpha: float = Field(32.0, gt=0)
     targets: tuple[str, ...] | None = None
+    trained_layers: int | None = Field(None, ge=1)
+    gradient_checkpointing: bool = False
+    loss: Literal["cross-entropy", "soft-targets", "expected-grade"] = "cross-entropy"
+    ranking_weight: float = Field(0.0, ge=0)
     max_document_tokens: int = Field(256, ge=8)
     max_query_tokens: int = Field(96, ge=4)
-    balance: bool = True
+    balance: Balance = "query"
     pairs_per_epoch: int | None = Field(None, ge=1)
     validation_pairs: int = Field(400, ge=1)
     learning_rate: float = Field(1e-4, gt=0)
 
     PAIRS_AT_ONCE: ClassVar[int] = 8
+
+    @model_validator(mode="after")
+    def _layers_are_trained_in_full(self) -> JudgeTrainingConfig:
+        if self.trained_layers and self.method != "full":
+            raise ValueError("trained_layers with method: full alone; with lora, `targets` says what is trained")
+        return self
 
 
 @dataclass
@@ -107,8 +128,10 @@ class JudgeTask:
 
         lm = load_causal_lm(self.source)
         GradeModel(lm).check()
+        if self.config.gradient_checkpointing:
+            lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if self.config.method == "full":
-            return GradeModel(lm)
+            return GradeModel(lm).train_only(self.config.trained_layers)
         from peft import LoraConfig, get_peft_model
 
         torch.manual_seed(self.config.seed)
@@ -137,7 +160,7 @@ class JudgeTask:
         return rows.num_rows
 
     def collate(self, rows: pa.Table) -> dict[str, Any]:
-        """Right-padded prompts, their last positions, and the token of each pair's grade."""
+        """Right-padded prompts, their last positions, and the grades that each pair's label allows."""
         import torch
 
         from train.grade_model import padded
@@ -145,11 +168,11 @@ class JudgeTask:
         prompts = self.encoder.encode(*(rows[name].to_pylist() for name in ("query", "title", "text")))
         fill = self.encoder.tokenizer.eos_token_id or 0
         ids, last = padded([prompt.token_ids for prompt in prompts], fill)
-        answers = torch.tensor(self.encoder.label_token_ids)[torch.tensor(rows["grade"].to_pylist())]
-        return {"inputs": {"input_ids": ids, "last": last}, "answers": answers}
+        allowed = {name: torch.tensor(rows[name].to_pylist()) for name in ("lowest", "highest")}
+        return {"inputs": {"input_ids": ids, "last": last}, "allowed": allowed}
 
     def loss(self, model, batch: dict[str, Any]):
-        """−log p(grade | one of the grades) − `MASS_WEIGHT`·log p(one of the grades), the mean of the pairs.
+        """The mean grade loss of the pairs − `MASS_WEIGHT`·log p(one of the grades) + the weighted pairwise loss.
 
         The second term alone would be the larger part of a full-vocabulary cross-entropy at the start, when almost no
         mass is on the grades: it would shift the whole model before a grade is learned.
@@ -159,8 +182,11 @@ class JudgeTask:
         logprobs = model(**batch["inputs"]).float().log_softmax(-1)
         labels = torch.tensor(self.encoder.label_token_ids, device=logprobs.device)
         on_grades = logprobs[:, labels].logsumexp(-1)
-        answered = logprobs.gather(1, batch["answers"][:, None]).squeeze(1)
-        return -(answered - on_grades).mean() - MASS_WEIGHT * on_grades.mean()
+        grades = logprobs[:, labels] - on_grades[:, None]
+        loss = GRADE_LOSSES[self.config.loss](grades, **batch["allowed"]).mean() - MASS_WEIGHT * on_grades.mean()
+        if self.config.ranking_weight:
+            loss = loss + self.config.ranking_weight * pairwise(grades, **batch["allowed"])
+        return loss
 
     def validate(self, model, ranks: Ranks) -> dict[str, float]:
         """AUC of the expected grade, accuracy of the likeliest one, cross-entropy over the grades, mass off them."""
@@ -170,14 +196,15 @@ class JudgeTask:
         logprobs = self._logprobs(model, ranks, rows)
         probabilities = np.exp(logprobs)
         on_grades = probabilities.sum(1)
-        grades = np.asarray(rows["grade"])
+        lowest, highest = (np.asarray(rows[name]) for name in ("lowest", "highest"))
         scale = PROMPTS[self.config.prompt].scale
-        expected = probabilities @ np.array(scale.grades) / on_grades
-        relevant = np.array(scale.grades)[grades] >= scale.relevant_from
+        index, first = np.arange(len(scale.grades)), scale.grades.index(scale.relevant_from)
+        allowed = (index >= lowest[:, None]) & (index <= highest[:, None])
+        likeliest = logprobs.argmax(1)
         return {
-            "AUC": auc(expected, relevant),
-            "accuracy": float((logprobs.argmax(1) == grades).mean()),
-            "cross-entropy": float((np.log(on_grades) - logprobs[np.arange(len(grades)), grades]).mean()),
+            "AUC": auc(probabilities @ np.array(scale.grades) / on_grades, lowest >= first),
+            "accuracy": float(allowed[np.arange(len(likeliest)), likeliest].mean()),
+            "cross-entropy": float((np.log(on_grades) - np.log((probabilities * allowed).sum(1))).mean()),
             "off-grade mass": float(1 - on_grades.mean()),
         }
 

@@ -130,7 +130,7 @@ def run_worker(job: Job) -> dict[str, Any]:
     )
     training.prepare()
     for epoch, steps in enumerate(job.steps):
-        if training.state.step < sum(job.steps[: epoch + 1]):
+        if training.state.step < sum(job.steps[: epoch + 1]) and not training.stopped:
             shard = ray.train.get_dataset_shard(dataset_name(epoch, ranks.rank))
             training.epoch(shard, sum(job.steps[:epoch]), steps)
     if ranks.rank:
@@ -220,8 +220,20 @@ class _Training:
             self._progress(rows, time.perf_counter() - started)
             if self.state.step % self.config.checkpoint_steps == 0 or done == first + steps:
                 self._checkpoint()
+                if self.stopped:
+                    self.tell(
+                        f"stopped early at step {self.state.step} of {self.job.total_steps}: {self.config.patience} "
+                        f"validations in a row brought no better {self.task.selection} than step {self.state.best_step}"
+                    )
+                    return
         if done != first + steps:
             raise RuntimeError(f"an epoch of {steps} steps ended after {done - first}: files were lost or added")
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the last `patience` validations, which all ranks and a resumed run know alike, brought nothing."""
+        since = sum(one["step"] > (self.state.best_step or 0) for one in self.state.validations)
+        return self.config.patience is not None and bool(self.state.best_step) and since >= self.config.patience
 
     def _check_position(self, rows: pa.Table, number: int) -> None:
         expected = number * self.config.batch + np.arange(self.ranks.rank, self.config.batch, self.ranks.count)

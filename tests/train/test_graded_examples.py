@@ -10,16 +10,22 @@ from relabel.prompts import PROMPTS
 from relabel.records import Scale
 from relabel.storage import Folder
 from tests.train.tables import BINARY, fingerprints, read_epoch, topic_pairs, write_pairs
-from train.graded_examples import balanced_keys, grade_indices, graded_examples, write_examples
+from train.graded_examples import allowed_grades, balanced_keys, graded_examples, kept_keys, write_examples
 
 
 def test_grades_of_pairs_and_prompt():
-    """Grades become indices of the prompt's; a binary prompt takes the threshold; other sizes are refused."""
+    """A grade allows itself; a binary prompt takes the threshold; a binary label allows a side; others are refused."""
+
+    def allowed(labels, scale, prompt) -> list[tuple[int, int]]:
+        lowest, highest = allowed_grades(np.array(labels), scale, PROMPTS[prompt])
+        return list(zip(lowest.tolist(), highest.tolist(), strict=True))
+
     graded = Scale((1, 2, 3, 4), relevant_from=3)
-    assert grade_indices(np.array([1.0, 4.0]), graded, PROMPTS["terse-0-3"]).tolist() == [0, 3]
-    assert grade_indices(np.array([2.0, 3.0]), graded, PROMPTS["binary"]).tolist() == [0, 1]
-    with pytest.raises(ConfigError, match="4 grades for pairs with 2"):
-        grade_indices(np.array([1.0]), BINARY, PROMPTS["terse-0-3"])
+    assert allowed([1.0, 4.0], graded, "terse-0-3") == [(0, 0), (3, 3)]
+    assert allowed([2.0, 3.0], graded, "binary") == [(0, 0), (1, 1)]
+    assert allowed([0.0, 1.0], BINARY, "terse-0-3") == [(0, 1), (2, 3)]
+    with pytest.raises(ConfigError, match=r"4 grades for pairs with 3 .*wanted a prompt with as many grades"):
+        allowed_grades(np.array([1.0]), Scale((0, 1, 2), relevant_from=1), PROMPTS["terse-0-3"])
 
 
 def test_label_off_the_scale_is_refused(tmp_path):
@@ -43,6 +49,44 @@ def test_balance():
     assert kept({0: 800, 1: 3}) == {0: 101, 1: 3}
 
 
+def test_balance_within_queries_leaves_the_query_no_hint():
+    """Grades are even within each query, however uneven over all; a query of one grade is left out; others keep all."""
+    random = np.random.default_rng(1)
+    counts = {("easy", 0): 10, ("easy", 3): 90, ("hard", 0): 95, ("hard", 3): 12, ("flat", 0): 50}
+    keys = {place: random.integers(0, 2**63, count).astype(np.uint64) for place, count in counts.items()}
+
+    def kept(balance: str) -> dict:
+        last = kept_keys(keys, balance)
+        return {place: int((keys[place] <= last[place]).sum()) if last[place] >= 0 else 0 for place in keys}
+
+    within, over = kept("query"), kept("grade")
+    assert within == {("easy", 0): 10, ("easy", 3): 13, ("hard", 0): 14, ("hard", 3): 12, ("flat", 0): 0}
+    assert over["easy", 3] > 3 * over["easy", 0]
+    assert sum(over[query, 0] for query in ("easy", "hard", "flat")) == sum(
+        over[query, 3] for query in ("easy", "hard")
+    )
+    assert kept("natural") == counts
+
+
+def test_queries_of_one_grade_each_cannot_be_balanced(tmp_path):
+    """Where every query has documents of one grade only, balance within queries is refused with what to set."""
+    rows = [row | {"label": float(int(row["query_id"][1:]) % 4)} for row in topic_pairs(queries=8, documents=4)]
+    write_pairs(Folder(tmp_path / "pairs"), rows)
+    with pytest.raises(InputError, match=r"one grade only within each query.*set balance: grade"):
+        write_examples(
+            Folder(tmp_path / "pairs"),
+            Folder(tmp_path / "out"),
+            PROMPTS["terse-0-3"],
+            fingerprints(rows),
+            balance="query",
+            limit=None,
+            epochs=1,
+            batch=4,
+            ranks=1,
+            seed=0,
+        )
+
+
 def test_examples(tmp_path):
     """Each epoch draws anew; a limit is kept; null labels are no examples; counts say what was left out."""
     rows = topic_pairs(queries=12, documents=8)
@@ -54,7 +98,7 @@ def test_examples(tmp_path):
         out,
         PROMPTS["terse-0-3"],
         fingerprints(rows),
-        balance=True,
+        balance="grade",
         limit=40,
         epochs=2,
         batch=8,
@@ -67,4 +111,15 @@ def test_examples(tmp_path):
     texts = [set(read_epoch(out, epoch)["text"].to_pylist()) for epoch in (0, 1)]
     assert texts[0] != texts[1]
     by_text = {row["text"]: row["label"] for row in rows}
-    assert all(by_text[row["text"]] == row["grade"] for row in read_epoch(out).to_pylist())
+    assert all(by_text[row["text"]] == row["lowest"] == row["highest"] for row in read_epoch(out).to_pylist())
+
+
+def test_binary_labels_are_examples_of_a_graded_prompt(tmp_path):
+    """Known answers train a judge of four grades: each example allows a side of the boundary, the counts say which."""
+    rows = [row | {"label": float(row["label"] >= 2)} for row in topic_pairs(queries=12, documents=8)]
+    pairs, out = Folder(tmp_path / "pairs"), Folder(tmp_path / "out")
+    write_pairs(pairs, rows, BINARY)
+    options = {"balance": "query", "limit": None, "epochs": 1, "batch": 8, "ranks": 1, "seed": 0}
+    written = write_examples(pairs, out, PROMPTS["terse-0-3"], fingerprints(rows), **options)
+    assert set(written.counts) == {"grade_0-1_used", "grade_2-3_used"}
+    assert {(row["lowest"], row["highest"]) for row in read_epoch(out).to_pylist()} == {(0, 1), (2, 3)}

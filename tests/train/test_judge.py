@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from relabel.errors import ConfigError, InputError
+from relabel.records import Scale
 from relabel.storage import Folder
 from tests.relabel.language_models import tiny_model
-from tests.train.tables import BINARY, topic_pairs, write_pairs
+from tests.train.tables import topic_pairs, write_pairs
+from train.grade_losses import pairwise
 from train.grade_model import GradeModel, load_causal_lm, padded
 from train.graded_examples import EXAMPLES
 from train.judge import MASS_WEIGHT, JudgeTask, JudgeTrainingConfig, train_judge
@@ -45,7 +47,7 @@ def task(models, tmp_path):
 
 def examples(count: int = 8) -> pa.Table:
     rows = [
-        {"query": row["query"], "title": row["title"], "text": row["text"], "grade": int(row["label"])}
+        {name: row[name] for name in ("query", "title", "text")} | {"lowest": row["label"], "highest": row["label"]}
         for row in topic_pairs(queries=2, documents=count // 2)
     ]
     return pa.Table.from_pylist(rows, schema=EXAMPLES)
@@ -83,7 +85,7 @@ def test_loss_by_hand(task):
             (prompt,) = built.encoder.encode([row["query"]], [row["title"]], [row["text"]])
             logprobs = model.lm(torch.tensor([prompt.token_ids])).logits[0, -1].log_softmax(-1)
             mass = sum(logprobs[token].exp().item() for token in built.encoder.label_token_ids)
-            share = logprobs[built.encoder.label_token_ids[row["grade"]]].exp().item() / mass
+            share = logprobs[built.encoder.label_token_ids[row["lowest"]]].exp().item() / mass
             losses.append(-math.log(share) - MASS_WEIGHT * math.log(mass))
     assert found == pytest.approx(np.mean(losses), abs=1e-5)
 
@@ -142,11 +144,70 @@ def test_adapter_opens_over_its_base(task, models, tmp_path):
         torch.testing.assert_close(opened(prompt).logits[:, -1], expected, atol=1e-4, rtol=1e-3)
 
 
+def test_ranking_weight_adds_the_pairwise_loss(task):
+    """`ranking_weight` adds that many times the loss between the pairs of the micro-batch; `loss` chooses by name."""
+    plain, ranked, soft = task(), task(ranking_weight=2.0), task(loss="soft-targets")
+    model = plain.build_model().eval()
+    batch = plain.collate(examples())
+    with torch.inference_mode():
+        logprobs = model(**batch["inputs"]).log_softmax(-1)[:, plain.encoder.label_token_ids]
+        between = pairwise(logprobs.log_softmax(-1), **batch["allowed"]).item()
+        alone = plain.loss(model, batch).item()
+        assert ranked.loss(model, batch).item() == pytest.approx(alone + 2 * between, abs=1e-5)
+        assert soft.loss(model, batch).item() < alone
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma", "qwen"])
+def test_only_the_topmost_layers_are_trained(task, family):
+    """`trained_layers: 1` leaves embeddings and the lower layer alone, and the loss still falls."""
+    built = task(family, trained_layers=1, learning_rate=1e-2)
+    model = built.build_model()
+    trained = {name for name, one in model.named_parameters() if one.requires_grad}
+    assert trained
+    assert all(".layers.1." in name or name == "lm.model.norm.weight" for name in trained)
+    frozen = {name: one.detach().clone() for name, one in model.named_parameters() if name not in trained}
+    optimizer = torch.optim.AdamW(built.parameter_groups(model))
+    batch = built.collate(examples())
+    first = built.loss(model, batch).item()
+    for _ in range(10):
+        optimizer.zero_grad()
+        built.loss(model, batch).backward()
+        optimizer.step()
+    assert built.loss(model, batch).item() < first - 0.1
+    assert all(torch.equal(dict(model.named_parameters())[name], before) for name, before in frozen.items())
+
+
+def test_more_layers_than_there_are_is_refused(task):
+    """A model of two layers cannot train three; adapters say by `targets` what is trained."""
+    with pytest.raises(ConfigError, match=r"trained_layers: found 3; wanted at most the model's 2 layers"):
+        task(trained_layers=3).build_model()
+    with pytest.raises(ConfigError, match="with lora, `targets` says what is trained"):
+        JudgeTrainingConfig.load({"pairs": "unused", "method": "lora", "trained_layers": 1}, "recipe")
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_gradient_checkpointing_changes_no_gradient(task, method):
+    """Activations computed again give the gradients of those that were kept."""
+    gradients = []
+    for again in (False, True):
+        built = task(method=method, gradient_checkpointing=again)
+        model = built.build_model().train()
+        assert model.lm.is_gradient_checkpointing == again
+        built.loss(model, built.collate(examples())).backward()
+        gradients.append({name: one.grad for name, one in model.named_parameters() if one.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    assert gradients[0]
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-4)
+
+
 def test_prompt_with_other_grades_is_refused(models, tmp_path):
-    """Binary labels cannot train a judge of four grades; nothing is started."""
-    write_pairs(Folder(tmp_path / "pairs"), [row | {"label": row["label"] // 2} for row in topic_pairs()], BINARY)
+    """Labels of three grades cannot train a judge of four; nothing is started."""
+    scale = Scale((0, 1, 2), relevant_from=1)
+    rows = [row | {"label": float(min(row["label"], 2))} for row in topic_pairs()]
+    write_pairs(Folder(tmp_path / "pairs"), rows, scale)
     config = JudgeTrainingConfig(pairs=str(tmp_path / "pairs"), model=str(models()))
-    with pytest.raises(ConfigError, match="4 grades for pairs with 2"):
+    with pytest.raises(ConfigError, match="4 grades for pairs with 3"):
         train_judge(config, Folder(tmp_path / "out"), lambda line: None)
 
 
