@@ -30,7 +30,7 @@ from train.reranker import RerankerConfig
 #: What a recipe leaves to the run.
 FILLED_IN = "(filled in by the run)"
 #: Sections whose stage takes the recipe's seed unless they have their own.
-SEEDED = ("prepare", "human", "held_out", "test", "judge_training", "reranker", "evaluate")
+SEEDED = ("prepare", "weak", "human", "held_out", "test", "weak_training", "judge_training", "reranker", "evaluate")
 #: What training the judge takes from the section `judge`, since both must agree on it.
 FROM_JUDGE = ("model", "prompt", "max_document_tokens", "max_query_tokens")
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
@@ -70,9 +70,11 @@ class Recipe(Config):
         name: of the run.
         seed: of every stage that does not set its own.
         prepare: the ranking set to re-label.
+        weak: labels that cost nothing (known answers, clicks), which the judge learns before any human grade.
         human: human grades that the judge is trained on; needed by `judge_training`.
         held_out: human grades that the judge is measured on; default: those of `test`.
         test: human grades that the re-rankers are tested on.
+        weak_training: how the judge learns the `weak` labels; its model is what `judge_training` starts from.
         judge_training: how the judge is fine-tuned; left out: `judge.model` judges as it is.
         judge, adjust, reranker, evaluate: see the stages.
     """
@@ -80,16 +82,12 @@ class Recipe(Config):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: int = Field(13, ge=0)
     prepare: PrepareConfig
+    weak: PrepareConfig | None = None
     human: PrepareConfig | None = None
     held_out: PrepareConfig | None = None
     test: PrepareConfig
-    judge_training: (
-        Annotated[
-            JudgeTrainingConfig,
-            _filled("pairs", inherited=FROM_JUDGE),
-        ]
-        | None
-    ) = None
+    weak_training: Annotated[JudgeTrainingConfig, _filled("pairs", inherited=FROM_JUDGE)] | None = None
+    judge_training: Annotated[JudgeTrainingConfig, _filled("pairs", inherited=FROM_JUDGE)] | None = None
     judge: Annotated[JudgeConfig, _filled("pairs")]
     adjust: AdjustSection = AdjustSection()
     reranker: Annotated[RerankerConfig, _filled("labels")]
@@ -102,6 +100,11 @@ class Recipe(Config):
             raise ValueError("a key 'human' (human grades to train the judge on) where 'judge_training' is set")
         if self.judge_training and self.judge.engine == "lexical":
             raise ValueError("no 'judge_training' with the lexical judge, which has no model")
+        if bool(self.weak) != bool(self.weak_training):
+            missing = "weak_training" if self.weak else "weak"
+            raise ValueError(f"both 'weak' (labels) and 'weak_training' (how they are learned): {missing!r} is missing")
+        if self.weak and not self.judge_training:
+            raise ValueError("a key 'judge_training' where 'weak' is set: human grades say what a grade is")
         return self
 
     @property
@@ -141,7 +144,7 @@ def section_values(name_or_path: str, section: str) -> dict[str, Any]:
         raise ConfigError(where, f"no section {section!r}", "a recipe that has it", f"add '{section}:'")
     if section in SEEDED:
         found = _seed_of(values) | found
-    if section == "judge_training":
+    if section in ("judge_training", "weak_training"):
         judge = {name: field.get_default() for name, field in JudgeConfig.model_fields.items()}
         judge |= values.get("judge") or {}
         found = found | {name: judge[name] for name in FROM_JUDGE}

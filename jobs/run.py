@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from jobs.judge import identity
-from jobs.recipe import Recipe
+from jobs.recipe import FROM_JUDGE, Recipe
 from relabel import __version__, hardware
 from relabel.errors import ConfigError, InputError
 from relabel.evidence.circularity import refuse_shared_queries
@@ -147,6 +147,9 @@ def run(recipe: Recipe, folder: Folder, log: Log = print) -> str:
     if recipe.judge_training:
         judge_folder = folder / "judge"
         judge = judge.model_copy(update={"model": (judge_folder / "merged").uri})
+        if recipe.weak_training:
+            weak = folder / "judge_weak"
+            job.stage("train-judge weak", weak.exists(TRAINING), lambda: _train_judge_weak(recipe, folder, log))
         job.stage("train-judge", judge_folder.exists(TRAINING), lambda: _train_judge(recipe, folder, log))
     job.same_judge(identity(judge))
     held_out = folder / ("held_out" if recipe.held_out else "test")
@@ -178,28 +181,40 @@ def run(recipe: Recipe, folder: Folder, log: Log = print) -> str:
 
 
 def _tables(recipe: Recipe) -> list[tuple[str, PrepareConfig]]:
-    named = [("pairs", recipe.prepare), ("human", recipe.human), ("held_out", recipe.held_out), ("test", recipe.test)]
-    return [(name, config) for name, config in named if config]
+    named = {
+        "pairs": recipe.prepare,
+        "weak": recipe.weak,
+        "human": recipe.human,
+        "held_out": recipe.held_out,
+        "test": recipe.test,
+    }
+    return [(name, config) for name, config in named.items() if config]
 
 
 def _prepared(config: PrepareConfig, out: Folder, log: Log) -> dict[str, Any]:
     return _counts(prepare(config, out, log))
 
 
+def _train_judge_weak(recipe: Recipe, folder: Folder, log: Log) -> dict[str, Any]:
+    from train.judge import train_judge
+
+    config = recipe.weak_training.model_copy(update=_from_judge(recipe) | {"pairs": (folder / "weak").uri})
+    return _summary(train_judge(config, folder / "judge_weak", log))
+
+
 def _train_judge(recipe: Recipe, folder: Folder, log: Log) -> dict[str, Any]:
     from train.judge import train_judge
 
-    judge = recipe.judge
+    start = {"model": (folder / "judge_weak" / "merged").uri} if recipe.weak_training else {}
     config = recipe.judge_training.model_copy(
-        update={
-            "pairs": (folder / "human").uri,
-            "model": judge.model,
-            "prompt": judge.prompt,
-            "max_document_tokens": judge.max_document_tokens,
-            "max_query_tokens": judge.max_query_tokens,
-        }
+        update=_from_judge(recipe) | start | {"pairs": (folder / "human").uri},
     )
     return _summary(train_judge(config, folder / "judge", log))
+
+
+def _from_judge(recipe: Recipe) -> dict[str, Any]:
+    """What training and judging must agree on."""
+    return {name: getattr(recipe.judge, name) for name in FROM_JUDGE}
 
 
 def _judged(judge: JudgeConfig, pairs: Folder, out: Folder, log: Log) -> dict[str, Any]:
@@ -300,16 +315,19 @@ def check_test(recipe: Recipe, folder: Folder) -> None:
     pairs = read_test(test, config.first_stage)
     if not config.allow_seen_queries:
         trained_on = [folder / "pairs", *([folder / "human"] if recipe.judge_training else [])]
+        trained_on += [folder / "weak"] if recipe.weak_training else []
         refuse_shared_queries(pairs, test.uri, trained_on)
 
 
 #: What has been begun once a file of it is there: section of the recipe → files. Others may still be changed.
 BEGUN = {
     "prepare": (f"pairs/{MANIFEST}",),
+    "weak": (f"weak/{MANIFEST}",),
     "human": (f"human/{MANIFEST}",),
     "held_out": (f"held_out/{MANIFEST}",),
     "test": (f"test/{MANIFEST}",),
-    "judge": (f"judge/{STARTED}", f"evidence/judgements/{PLAN}"),
+    "judge": (f"judge_weak/{STARTED}", f"judge/{STARTED}", f"evidence/judgements/{PLAN}"),
+    "weak_training": (f"judge_weak/{STARTED}", f"judge/{STARTED}", f"evidence/judgements/{PLAN}"),
     "judge_training": (f"judge/{STARTED}", f"evidence/judgements/{PLAN}"),
     "seed": (f"evidence/{AGREEMENT}",),
     "adjust": ("labels",),
@@ -317,7 +335,12 @@ BEGUN = {
     "evaluate": (f"evidence/{METRICS}",),
 }
 #: Keys that change speed or cost and no result.
-SPEED_ONLY = {"judge": JUDGE_SPEED, "judge_training": frozenset(MAY_CHANGE), "reranker": frozenset(MAY_CHANGE)}
+SPEED_ONLY = {
+    "judge": JUDGE_SPEED,
+    "weak_training": frozenset(MAY_CHANGE),
+    "judge_training": frozenset(MAY_CHANGE),
+    "reranker": frozenset(MAY_CHANGE),
+}
 
 
 def same_recipe(recipe: Recipe, folder: Folder) -> None:

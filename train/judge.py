@@ -229,15 +229,18 @@ class JudgeTask:
             values[row] = logprobs
         return values
 
-    def export(self, model, folder: Path) -> None:
-        """The merged model in bfloat16 with its tokenizer, and the adapter where there is one."""
+    def export(self, model, folder: Path, dtype: str) -> None:
+        """The merged model with its tokenizer, and the adapter where there is one.
+
+        Weights are saved in the dtype that training computed in: judging then sees the very weights that training saw.
+        """
         import torch
 
         lm = model.lm
         if self.config.method == "lora":
             self._adapted.save_pretrained(folder / "adapter")
             lm = self._adapted.merge_and_unload()
-        lm.to(torch.bfloat16).save_pretrained(folder / "merged")
+        lm.to(getattr(torch, dtype)).save_pretrained(folder / "merged")
         self.encoder.tokenizer.save_pretrained(folder / "merged")
 
 

@@ -61,8 +61,8 @@ class Task(Protocol):
     def validate(self, model: torch.nn.Module, ranks: Ranks) -> dict[str, float]:
         """Measures on the held-out rows, the same on every rank; {} where nothing is held out."""
 
-    def export(self, model: torch.nn.Module, folder: Path) -> None:
-        """Write the trained model (float32, on the CPU) in its public layout."""
+    def export(self, model: torch.nn.Module, folder: Path, dtype: str) -> None:
+        """Write the trained model (float32, on the CPU) in its public layout; `dtype` is what training computed in."""
 
 
 @dataclass(frozen=True)
@@ -302,6 +302,6 @@ class _Training:
         load_weights(model, weights)
         model.eval()
         with tempfile.TemporaryDirectory(prefix="relabel-export-") as folder:
-            self.task.export(model, Path(folder))
+            self.task.export(model, Path(folder), self.dtype)
             checkpoints.upload(Path(folder), self.job.out)
         self.tell(f"exported the model of step {step}")

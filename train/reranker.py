@@ -195,7 +195,7 @@ class RerankerTask:
             scores[row] = score
         return scores
 
-    def export(self, model, folder: Path) -> None:
+    def export(self, model, folder: Path, dtype: str) -> None:
         model.save(folder / "model", self.tokens)
 
 

@@ -21,6 +21,7 @@ from relabel.formats import READERS, Source
 from relabel.formats.faults import Faults
 from relabel.formats.pairs import table_scale
 from relabel.prepare.config import PrepareConfig, QueryFolds
+from relabel.prepare.first_stage import MADE_LABELS
 from relabel.prepare.joined_pairs import join_pairs
 from relabel.prepare.pair_stream import stream_pairs
 from relabel.prepare.pairs_writer import PairsWriter
@@ -82,7 +83,7 @@ def _scale(config: PrepareConfig, source: Source) -> Scale:
 
 def _written_scale(config: PrepareConfig, scale: Scale) -> Scale:
     """The scale of the labels that are written: binary where a first stage makes them."""
-    made = config.first_stage is not None and config.first_stage.labels in ("known-answer", "top-hits")
+    made = config.first_stage is not None and config.first_stage.labels in MADE_LABELS
     return Scale((0, 1), relevant_from=1) if made else scale
 
 

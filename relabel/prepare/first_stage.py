@@ -13,11 +13,14 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from relabel.config import Config
 from relabel.errors import InputError
 from relabel.lineage import query_fingerprint
+
+#: Ways to make labels of the first stage's own.
+MADE_LABELS = ("known-answer", "top-hits")
 
 
 class FirstStageConfig(Config):
@@ -30,6 +33,8 @@ class FirstStageConfig(Config):
             relevant document is left out. `top-hits`: the first `positives` hits are 1, the others 0. `keep`: the
             dataset's labels. `none`: no labels.
         positives: hits that count as positive (labels: top-hits).
+        random: documents a query, drawn from the collection beside the hits, with label 0 (labels: known-answer or
+            top-hits): a judge learns from these easy negatives before it can learn from hits.
         unjudged: `keep` candidates without a label, or `drop` them (labels: keep).
         k1, b: BM25's term saturation and length normalisation; the defaults are those customary for MS MARCO passages.
     """
@@ -38,9 +43,16 @@ class FirstStageConfig(Config):
     depth: int = Field(default=20, ge=1, le=10_000)
     labels: Literal["known-answer", "top-hits", "keep", "none"] = "keep"
     positives: int = Field(default=1, ge=1)
+    random: int = Field(default=0, ge=0)
     unjudged: Literal["keep", "drop"] = "keep"
     k1: float = Field(default=0.9, ge=0)
     b: float = Field(default=0.4, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _random_documents_get_a_label(self) -> FirstStageConfig:
+        if self.random and (self.candidates != "corpus" or self.labels not in MADE_LABELS):
+            raise ValueError(f"random documents with candidates: corpus and labels: {' or '.join(MADE_LABELS)} alone")
+        return self
 
 
 class Hit(NamedTuple):
@@ -164,6 +176,8 @@ class FirstStage:
         else:
             hits = self._ranker.top(scores, self.config.depth)
             self.counts["labels_not_retrieved"] += len(judged.keys() - {hit.document for hit in hits})
+        if self.config.random:
+            hits += self._random(query, scores, {hit.document for hit in hits}, answers)
         self.counts["queries_without_hits"] += not hits
         return list(self._labelled(hits, judged, set(answers)))
 
@@ -178,6 +192,13 @@ class FirstStage:
         found = {hit.document for hit in hits}
         hits += [self._ranker.rank_of(left, answer) for answer in answers if answer not in found]
         return sorted(hits, key=lambda hit: hit.rank)
+
+    def _random(self, query: str, scores: np.ndarray, taken: set[int], answers: list[int]) -> list[Hit]:
+        """Documents drawn by a hash of the query, neither hits nor copies of a known answer, in the order of rank."""
+        copies = set(np.flatnonzero(np.isin(self._text_keys, self._text_keys[answers])).tolist())
+        drawn = np.random.default_rng(int(query_fingerprint(query), 16)).permutation(self.documents)
+        chosen = [int(document) for document in drawn if int(document) not in taken | copies][: self.config.random]
+        return sorted((self._ranker.rank_of(scores, document) for document in chosen), key=lambda hit: hit.rank)
 
     def _labelled(
         self, hits: list[Hit], judged: dict[int, tuple[float | None, str | None]], answers: set[int]

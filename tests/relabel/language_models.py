@@ -54,8 +54,11 @@ def tiny_tokenizer(family: str, split_digits: bool = True):
     return fast
 
 
-def tiny_model(family: str, folder: Path) -> Path:
-    """A two-layer random model of the family's architecture, saved as safetensors with its tokenizer."""
+def tiny_model(family: str, folder: Path, heads: int = 4) -> Path:
+    """A two-layer random model of the family's architecture, saved as safetensors with its tokenizer.
+
+    vLLM on CPU wants heads of 32 dimensions or more: two heads.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -67,9 +70,9 @@ def tiny_model(family: str, folder: Path) -> Path:
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
+        num_attention_heads=heads,
+        num_key_value_heads=heads // 2,
+        head_dim=64 // heads,
         max_position_embeddings=2048,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.eos_token_id,

@@ -92,7 +92,7 @@ def test_loss_by_hand(task):
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_training_learns_grades_and_exports(task, tmp_path, method):
-    """Both methods lower the held-out cross-entropy; the merged folder gives the trained probabilities (bfloat16)."""
+    """Both methods lower the held-out cross-entropy; the merged folder gives the trained probabilities."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     built = task(method=method, learning_rate=1e-2, rank=8)
@@ -115,14 +115,14 @@ def test_training_learns_grades_and_exports(task, tmp_path, method):
         assert {name for name, one in model.named_parameters() if one.requires_grad} == {
             name for name, _ in model.named_parameters() if "lora_" in name
         }
-    built.export(model, tmp_path)
+    built.export(model, tmp_path, "float32")
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
-    assert merged.dtype == torch.bfloat16
+    assert merged.dtype == torch.float32
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "merged")
     assert tokenizer("Relevance grade")["input_ids"] == built.encoder.tokenizer("Relevance grade")["input_ids"]
     with torch.inference_mode():
-        opened = built._logprobs(GradeModel(merged.float()), ALONE, examples())
-    np.testing.assert_allclose(np.exp(opened), np.exp(trained), atol=0.05)
+        opened = built._logprobs(GradeModel(merged), ALONE, examples())
+    np.testing.assert_allclose(np.exp(opened), np.exp(trained), atol=1e-4)
     assert (tmp_path / "adapter" / "adapter_config.json").exists() == (method == "lora")
 
 
@@ -139,7 +139,7 @@ def test_adapter_opens_over_its_base(task, models, tmp_path):
     prompt = torch.tensor([[5, 9, 30, 2]])
     with torch.inference_mode():
         expected = model(prompt, torch.tensor([3]))
-        built.export(model, tmp_path)
+        built.export(model, tmp_path, "float32")
         opened = PeftModel.from_pretrained(load_causal_lm(models()), tmp_path / "adapter").eval()
         torch.testing.assert_close(opened(prompt).logits[:, -1], expected, atol=1e-4, rtol=1e-3)
 

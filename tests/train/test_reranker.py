@@ -103,7 +103,7 @@ def test_export_opens_in_sentence_transformers(task, tmp_path, architecture):
     documents = [" ".join(TOPICS[number:] * (1 + number)) + "." for number in range(6)]
     with torch.inference_mode():
         trained = np.array(built._scores(model, ALONE, queries, documents))
-    built.export(model, tmp_path)
+    built.export(model, tmp_path, "float32")
     folder = tmp_path / "model"
     if architecture == "cross-encoder":
         opened = CrossEncoder(str(folder), device="cpu")

@@ -197,6 +197,16 @@ def test_diverging_training_stops(place, ray_session):
     assert not out.exists("training.json")
 
 
+def test_training_stops_early(place, ray_session):
+    """Where two validations in a row bring nothing better, training ends there and the best step is exported."""
+    log: list[str] = []
+    config = settings(place, dropout=0.0, learning_rate=1e-12, checkpoint_steps=1, patience=2)
+    record = train_reranker(config, Folder(place / "early"), log.append)
+    assert (record["steps"], record["best_step"]) == (3, 1)
+    assert any(line.startswith("stopped early at step 3 of") and "than step 1" in line for line in log), log
+    assert (place / "early" / "model" / "model.safetensors").exists()
+
+
 @pytest.mark.parametrize(("method", "zero_stage"), [("full", 1), ("lora", 3)])
 def test_judge(place, ray_session, method, zero_stage):
     """A judge trains full (ZeRO 1) and as an adapter (ZeRO 3), and leaves what vLLM and transformers load."""
@@ -226,7 +236,7 @@ def test_judge(place, ray_session, method, zero_stage):
     assert {"AUC", "accuracy", "cross-entropy", "off-grade mass"} < set(record["validations"][-1])
     assert read_queries_seen(out) == {query_fingerprint(row["query"]) for row in ROWS}
     merged = AutoModelForCausalLM.from_pretrained(f"{out.uri}/merged")
-    assert str(merged.dtype) == "torch.bfloat16"
+    assert str(merged.dtype) == f"torch.{config.dtype}"
     assert out.exists("adapter/adapter_model.safetensors") == (method == "lora")
 
 

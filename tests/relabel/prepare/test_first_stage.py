@@ -95,6 +95,27 @@ def test_a_known_answer_is_a_candidate_wherever_it_ranks():
     assert candidates[1].score == 0.0
 
 
+def test_random_documents_are_easy_negatives():
+    """Beside the hits come documents drawn for the query, label 0; never an answer, a copy of one, or a hit again."""
+    first_stage = stage({"labels": "known-answer", "depth": 1, "random": 9})
+    rows = found(first_stage, "red apple", {"d1": 1.0})
+    assert rows[0] == ("d1", 1.0, "known-answer")
+    assert sorted(rows[1:]) == [(name, 0.0, "known-answer") for name in ("d2", "d3", "d4")]
+    few = stage({"labels": "top-hits", "depth": 1, "random": 2})
+    assert found(few, "red apple") == found(few, "red apple")
+    assert [label for _, label, _ in found(few, "red apple")] == [1.0, 0.0, 0.0]
+    drawn = {name for number in range(40) for name, *_ in found(few, f"cheese {number}")[1:]}
+    assert drawn == {"d1", "d2", "d3", "d5"}
+
+
+def test_random_documents_need_made_labels():
+    """Where the dataset's own labels are kept, a random document would have none: refused with what goes together."""
+    with pytest.raises(
+        ConfigError, match="random documents with candidates: corpus and labels: known-answer or top-hits"
+    ):
+        FirstStageConfig.load({"random": 3}, "first_stage")
+
+
 def test_several_known_answers_are_all_positive():
     """A query with two relevant documents gets both, above and below the depth."""
     rows = found(stage({"labels": "known-answer", "depth": 2}), "red wine", {"d3": 1.0, "d4": 1.0})
