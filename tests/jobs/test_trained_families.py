@@ -29,9 +29,10 @@ def trained(family: str, folder: Path) -> np.ndarray:
     """Train a tiny model of the family, export it below `folder`, and return its own probabilities [pairs, grades]."""
     import torch
 
+    base = tiny_model(family, folder / "base", heads=2)
     config = JudgeTrainingConfig(
-        pairs="unused", model=str(tiny_model(family, folder / "base", heads=2)), prompt="terse-0-3", method=METHODS[family],
-        max_document_tokens=32, learning_rate=1e-2,
+        pairs="unused", model=str(base), prompt="terse-0-3", method=METHODS[family], max_document_tokens=32,
+        learning_rate=1e-2,
     )  # fmt: skip
     task = JudgeTask(config, Folder(folder / "supervision"))
     model = task.build_model()

@@ -164,6 +164,7 @@ def test_killed_training_goes_on_with_the_same_batches(killed, reference):
     assert any(line.startswith(f"resumed after step {step} of") for line in log), log
     assert record["sessions"] == 2
     np.testing.assert_allclose(losses(record), losses(reference[1]), rtol=2e-3)
+    assert losses(record)[-1] == pytest.approx(losses(reference[1])[-1], rel=1e-3)
     assert record["best_step"] == reference[1]["best_step"]
     np.testing.assert_allclose(scores(out), scores(reference[0]), atol=2e-3)
 
