@@ -48,10 +48,10 @@ class PromptEncoder:
             raise InputError(f"tokenizer {type(tokenizer).__name__}", "a slow tokenizer", "one with a tokenizer.json")
         self.prompt, self.tokenizer = prompt, tokenizer
         self.max_document_tokens, self.max_query_tokens = max_document_tokens, max_query_tokens
-        rendered = _rendered(prompt, tokenizer)
+        self._control = _control_pattern(tokenizer)
+        rendered = _rendered(prompt, tokenizer, self._examples())
         self._pieces = re.split(f"({QUERY_SLOT}|{DOCUMENT_SLOT})", rendered)
         self._add_special_tokens = not prompt.chat
-        self._control = _control_pattern(tokenizer)
         self.label_token_ids = self._label_token_ids()
         self.max_prompt_tokens = (
             len(self._tokens([self._joined("", "")])[0]) + max_document_tokens + max_query_tokens + JOIN_SLACK
@@ -73,6 +73,15 @@ class PromptEncoder:
         return [
             EncodedPrompt(tokens, query_cut or document_cut)
             for tokens, query_cut, document_cut in zip(ids, queries_cut, documents_cut, strict=True)
+        ]
+
+    def _examples(self) -> list[tuple[str, str]]:
+        """Message and answer of each example, its texts cut as those of any pair."""
+        queries, _ = self._cut([example.query for example in self.prompt.examples], self.max_query_tokens)
+        documents, _ = self._cut([example.document for example in self.prompt.examples], self.max_document_tokens)
+        return [
+            (_filled(self.prompt.user, query, document), example.label)
+            for query, document, example in zip(queries, documents, self.prompt.examples, strict=True)
         ]
 
     def _joined(self, query: str, document: str) -> str:
@@ -119,17 +128,29 @@ class PromptEncoder:
         return ids
 
 
-def _rendered(prompt: Prompt, tokenizer: Any) -> str:
-    user = prompt.user.replace("{query}", QUERY_SLOT).replace("{document}", DOCUMENT_SLOT)
+def _filled(template: str, query: str, document: str) -> str:
+    """A prompt's message; texts that contain a slot's name are left as they are."""
+    fill = {"{query}": query, "{document}": document}
+    return "".join(fill.get(piece, piece) for piece in re.split(r"(\{query\}|\{document\})", template))
+
+
+def _rendered(prompt: Prompt, tokenizer: Any, examples: list[tuple[str, str]]) -> str:
+    user = _filled(prompt.user, QUERY_SLOT, DOCUMENT_SLOT)
     if not prompt.chat:
-        return user
+        return "".join(f"{message}{answer}\n\n" for message, answer in examples) + user
     if not getattr(tokenizer, "chat_template", None):
         raise InputError(
             f"prompt {prompt.name!r}", "a tokenizer without a chat template", "an instruct model", "use 'terse-0-3'"
         )
-    alone = [{"role": "user", "content": f"{prompt.system}\n\n{user}" if prompt.system else user}]
+    turns = [
+        {"role": role, "content": content}
+        for message, answer in [*examples, (user, "")]
+        for role, content in (("user", message), ("assistant", answer))
+    ][:-1]
+    first = turns[0]["content"]
+    alone = [{"role": "user", "content": f"{prompt.system}\n\n{first}" if prompt.system else first}, *turns[1:]]
     if prompt.system:
-        with_system = [{"role": "system", "content": prompt.system}, {"role": "user", "content": user}]
+        with_system = [{"role": "system", "content": prompt.system}, *turns]
         try:
             rendered = _chat(tokenizer, with_system)
         except Exception as error:  # templates refuse a role by an exception of their own making

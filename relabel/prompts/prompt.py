@@ -1,8 +1,8 @@
-"""What a prompt is: a rubric, a scale, one label a grade, and the order of the parts.
+"""What a prompt is: a rubric, a scale, one label a grade, examples or none, and the order of the parts.
 
 A prompt is a template, not a function, so that its hash (`prompt_id`) says everything about it. Instructions come
-first, then the side that repeats most among neighbouring pairs (the query), then the document: engines share the
-computation of equal prefixes.
+first, then examples, then the side that repeats most among neighbouring pairs (the query), then the document: engines
+share the computation of equal prefixes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,15 @@ from relabel.records import Scale
 
 
 @dataclass(frozen=True)
+class Example:
+    """A graded pair that is shown before the one to grade; `label` is one of the prompt's."""
+
+    query: str
+    document: str
+    label: str
+
+
+@dataclass(frozen=True)
 class Prompt:
     """One way to ask for a grade.
 
@@ -26,6 +35,7 @@ class Prompt:
         user: the template of the message, with `{query}` and `{document}` once each.
         system: the assessor's role; put before `user` where a chat template has no system role.
         chat: whether the model's chat template is used; False: `user` is the whole prompt.
+        examples: graded pairs that come first: turns of the chat, or answered copies of `user` (`few_shot`).
     """
 
     name: str
@@ -34,6 +44,7 @@ class Prompt:
     user: str
     system: str = ""
     chat: bool = True
+    examples: tuple[Example, ...] = ()
 
     def __post_init__(self):
         if len(self.labels) != len(self.scale.grades) or len(set(self.labels)) != len(self.labels):
@@ -47,6 +58,11 @@ class Prompt:
                 )
         if not self.chat and self.system:
             raise InputError(f"prompt {self.name!r}", "a system message without a chat", "all text in `user`")
+        for example in self.examples:
+            if example.label not in self.labels:
+                raise InputError(
+                    f"prompt {self.name!r}: example", f"the label {example.label!r}", f"one of {list(self.labels)}"
+                )
 
     @property
     def prompt_id(self) -> str:
