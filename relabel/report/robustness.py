@@ -1,0 +1,92 @@
+"""Robustness: how far the judge's grades move under perturbations, beside what relevance makes, and who fooled it."""
+
+from __future__ import annotations
+
+from relabel.report.blocks import Bullets, Cell, Dot, Dots, Section, Table, Text, not_run
+from relabel.report.run_files import Run
+from relabel.report.words import count, interval, share, signed, value
+
+TITLE = "How easily the judge is moved"
+
+
+def section(run: Run) -> Section:
+    if not run.robustness:
+        return not_run("robustness", TITLE, "the judge's robustness (recipe section `robustness`)")
+    found = run.robustness
+    tried = [entry for entry in found["perturbations"] if entry["all"]["pairs"]]
+    blocks = [Bullets(found["verdict"]), *([_dots(found, tried)] if tried else []), _table(found, tried)]
+    blocks += [_attacks(tried)] if any(entry["attack"] for entry in tried) else []
+    return Section("robustness", TITLE, [*blocks, Text(_about(found))])
+
+
+def _dots(found: dict, tried: list[dict]) -> Dots:
+    movements = [entry["all"]["movement"] for entry in tried]
+    ends = [end for one in movements for end in (one["value"], one["low"], one["high"]) if end is not None]
+    reach = max(0.1, *(abs(end) for end in ends))
+
+    def place(number: float | None) -> float | None:
+        return None if number is None else (number + reach) / (2 * reach)
+
+    dots = [
+        Dot(entry["name"], *(place(entry["all"]["movement"][end]) for end in ("value", "low", "high")),
+            interval(entry["all"]["movement"], 2, sign=True), "bad" if entry["broken"] else "")
+        for entry in tried
+    ]  # fmt: skip
+    caption = (
+        f"Movement of the expected grade over all pairs, with {share(found['confidence'])} intervals; "
+        "clearly against what is expected in another colour"
+    )
+    return Dots(caption, dots, signed(-reach, 2), signed(reach, 2), 0.5, "no movement")
+
+
+def _table(found: dict, tried: list[dict]) -> Table:
+    columns = ["perturbation", "a good judge's grade is", "pairs", "irrelevant: movement", "another grade", "crossed up",
+               "relevant: movement", "another grade", "crossed down", "mean |movement|", "cut to the budget"]  # fmt: skip
+    rows = [
+        [
+            entry["name"],
+            Cell(entry["expectation"], "bad" if entry["broken"] else ""),
+            count(entry["all"]["pairs"]),
+            *(
+                cell
+                for part, crossed in (("irrelevant", "crossed_up"), ("relevant", "crossed_down"))
+                for cell in (
+                    interval(entry[part]["movement"], 2, sign=True),
+                    share(entry[part]["other_grade"]["value"]),
+                    share(entry[part][crossed]["value"]),
+                )
+            ),
+            value(entry["all"]["absolute_movement"]["value"], 2),
+            share(entry["truncated"]),
+        ]
+        for entry in tried
+    ]
+    caption = (
+        f"Movements in grades, shares of the pairs; irrelevant and relevant by the original labels "
+        f"(relevant: {found['label_scale']['relevant_from']} and more)"
+    )
+    return Table(caption, columns, rows)
+
+
+def _attacks(tried: list[dict]) -> Table:
+    rows = [
+        [entry["name"], *(interval(entry["all"][name], 2) for name in ("raised", "success"))]
+        for entry in tried
+        if entry["attack"]
+    ]
+    return Table(
+        "Attacks: shares that got a higher grade, of the pairs below the highest, and that were called relevant, of "
+        "those that were not before",
+        ["attack", "higher grade", "called relevant"],
+        rows,
+    )
+
+
+def _about(found: dict) -> str:
+    unjudged = sum(entry["unjudged"] for entry in found["perturbations"])
+    words = [
+        f"{count(found['pairs'])} labelled pairs of {count(found['queries'])} queries, {count(found['relevant_pairs'])} "
+        f"of them relevant; each perturbation is measured on the pairs that it changes. {found['interval']}.",
+        "A perturbation at a document's end is not seen where the text is cut to the token budget.",
+    ]
+    return " ".join([*words, f"{count(unjudged)} variants have no judgement."] if unjudged else words)
