@@ -29,7 +29,7 @@ def _dots(found: dict, tried: list[dict]) -> Dots:
 
     dots = [
         Dot(entry["name"], *(place(entry["all"]["movement"][end]) for end in ("value", "low", "high")),
-            interval(entry["all"]["movement"], 2, sign=True), "bad" if entry["broken"] else "")
+            interval(entry["all"]["movement"], 2, sign=True), "second" if entry["broken"] else "")
         for entry in tried
     ]  # fmt: skip
     caption = (
@@ -40,30 +40,21 @@ def _dots(found: dict, tried: list[dict]) -> Dots:
 
 
 def _table(found: dict, tried: list[dict]) -> Table:
-    columns = ["perturbation", "a good judge's grade is", "pairs", "irrelevant: movement", "another grade", "crossed up",
-               "relevant: movement", "another grade", "crossed down", "mean |movement|", "cut to the budget"]  # fmt: skip
-    rows = [
-        [
-            entry["name"],
-            Cell(entry["expectation"], "bad" if entry["broken"] else ""),
-            count(entry["all"]["pairs"]),
-            *(
-                cell
-                for part, crossed in (("irrelevant", "crossed_up"), ("relevant", "crossed_down"))
-                for cell in (
-                    interval(entry[part]["movement"], 2, sign=True),
-                    share(entry[part]["other_grade"]["value"]),
-                    share(entry[part][crossed]["value"]),
-                )
-            ),
-            value(entry["all"]["absolute_movement"]["value"], 2),
+    columns = ["perturbation", "a good judge", "pairs", "other grade", "|movement|", "irrelevant: movement",
+               "crossed up", "relevant: movement", "crossed down", "cut"]  # fmt: skip
+    rows = []
+    for entry in tried:
+        everywhere, irrelevant, relevant = entry["all"], entry["irrelevant"], entry["relevant"]
+        rows.append([
+            entry["name"], Cell(entry["expectation"], "bad" if entry["broken"] else ""), count(everywhere["pairs"]),
+            share(everywhere["other_grade"]["value"]), value(everywhere["absolute_movement"]["value"], 2),
+            interval(irrelevant["movement"], 2, sign=True), share(irrelevant["crossed_up"]["value"]),
+            interval(relevant["movement"], 2, sign=True), share(relevant["crossed_down"]["value"]),
             share(entry["truncated"]),
-        ]
-        for entry in tried
-    ]
+        ])  # fmt: skip
     caption = (
         f"Movements in grades, shares of the pairs; irrelevant and relevant by the original labels "
-        f"(relevant: {found['label_scale']['relevant_from']} and more)"
+        f"(relevant: {found['label_scale']['relevant_from']} and more); cut: the text was cut to the token budget"
     )
     return Table(caption, columns, rows)
 
@@ -85,8 +76,9 @@ def _attacks(tried: list[dict]) -> Table:
 def _about(found: dict) -> str:
     unjudged = sum(entry["unjudged"] for entry in found["perturbations"])
     words = [
-        f"{count(found['pairs'])} labelled pairs of {count(found['queries'])} queries, {count(found['relevant_pairs'])} "
-        f"of them relevant; each perturbation is measured on the pairs that it changes. {found['interval']}.",
-        "A perturbation at a document's end is not seen where the text is cut to the token budget.",
+        f"{count(found['pairs'])} labelled pairs of {count(found['queries'])} queries, "
+        f"{count(found['relevant_pairs'])} of them relevant.",
+        f"Each perturbation is measured on the pairs that it changes. {found['interval']}.",
+        "What stands at the end of a document is not seen where its text is cut.",
     ]
     return " ".join([*words, f"{count(unjudged)} variants have no judgement."] if unjudged else words)

@@ -1,8 +1,8 @@
 """What a run folder holds, read once for all sections: manifests and JSON records, None where a part is missing.
 
-In: RUN (run.json, pairs/, human/, test/, judge/, judgements/*/, labels/*/, rerankers/*/, robustness/, evidence/). Nothing but small
-files is read: no text of a table reaches the page except through the examples in change.json and the queries in
-metrics.json, both clipped by their writers.
+In: RUN (run.json, pairs/, human/, test/, judge/, judgements/*/, labels/*/, rerankers/*/, robustness/,
+evidence/). Nothing but small files is read: no text of a table reaches the page except through the examples in
+change.json and the queries in metrics.json, both clipped by their writers.
 """
 
 from __future__ import annotations
