@@ -38,8 +38,8 @@ def metric_table(metrics: dict) -> str:
 
 def movement_table(found: dict) -> str:
     """Perturbations by how far they move a judge's grades, and in words what that means."""
-    rows = [["perturbation", "expected", "pairs", "movement", "|movement|", "irrelevant", "crossed up",
-             "relevant", "crossed down", "success", "cut"]]  # fmt: skip
+    rows = [["perturbation", "expected", "pairs", "movement", "|movement|", "irrelevant moved", "crossed up",
+             "relevant moved", "crossed down", "success", "cut"]]  # fmt: skip
     for entry in found["perturbations"]:
         everywhere, irrelevant, relevant = entry["all"], entry["irrelevant"], entry["relevant"]
         rows.append([

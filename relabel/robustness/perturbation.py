@@ -40,7 +40,7 @@ class Setting:
     """
 
     random: Random
-    answer: str = "3"
+    answer: str
     other: str = ""
 
 
