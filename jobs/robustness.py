@@ -15,6 +15,7 @@ from collections.abc import Callable
 from jobs.judge import judge
 from jobs.summary import movement_table
 from relabel.errors import ConfigError, InputError
+from relabel.formats.faults import shown
 from relabel.ledger import content_fingerprint
 from relabel.prompts import prompt_named
 from relabel.robustness.config import RobustnessConfig
@@ -55,8 +56,7 @@ def _write_variants(config: RobustnessConfig, out: Folder, log: Callable[[str], 
     if manifest.scale is None:
         raise InputError(source.uri, "a pairs table without a scale", "labels with their scale", "prepare it again")
     answer = prompt_named(config.judge.prompt).labels[-1]
-    about = {
-        "source": source.uri,
+    made_of = {
         "inputs": {part: content_fingerprint(source, part) for part in manifest.parts},
         "perturbations": config.perturbations,
         "max_pairs": config.max_pairs,
@@ -65,15 +65,15 @@ def _write_variants(config: RobustnessConfig, out: Folder, log: Callable[[str], 
     }
     if out.exists(MANIFEST):
         before = read_manifest(out, "pairs").about
-        for key, wanted in about.items():
+        for key, wanted in made_of.items():
             if before.get(key) != wanted:
-                where, found = f"{out.uri}/{MANIFEST}: {key}", f"{before.get(key)!r}, and now {wanted!r}"
+                where, found = f"{out.uri}/{MANIFEST}: {key}", f"{shown(before.get(key))}, and now {shown(wanted)}"
                 raise ConfigError(where, found, "what its variants were made of", "choose another --out")
         return
     chosen = chosen_pairs(source, config.max_pairs, config.seed)
     writer = TableWriter(out, "pairs", manifest.scale)
     writer.write(variants(chosen, config.perturbations, answer, config.seed))
-    rows = writer.finish(about).rows
+    rows = writer.finish({"source": source.uri} | made_of).rows
     log(f"robustness: {chosen.num_rows:,} labelled pairs became {rows:,} pairs to judge")
 
 

@@ -81,4 +81,8 @@ def _about(found: dict) -> str:
         f"Each perturbation is measured on the pairs that it changes. {found['interval']}.",
         "What stands at the end of a document is not seen where its text is cut.",
     ]
-    return " ".join([*words, f"{count(unjudged)} variants have no judgement."] if unjudged else words)
+    return " ".join(
+        [*words, f"{count(unjudged)} variants are left out, for they or their originals could not be judged."]
+        if unjudged
+        else words
+    )

@@ -77,7 +77,7 @@ class _Judged:
         judged = {key: row for row, key in enumerate(zip(*_columns(judgements, ("query_id", "doc_id")), strict=True))}
         self.score, self.grade = judgements["score"].to_numpy().astype(float), judgements["grade"].to_numpy()
         self.truncated = judgements["truncated"].to_numpy(zero_copy_only=False)
-        labels, originals, self.variants, self.missing = [], {}, {}, {}
+        labels, originals, self.variants = [], {}, {}
         for query_id, doc_id, label in zip(*_columns(pairs, ("query_id", "doc_id", "label")), strict=True):
             document, variant = document_of(doc_id)
             row = judged.get((query_id, doc_id))

@@ -1,4 +1,4 @@
-"""The document stands between two pieces of a document of another query, no longer together than itself.
+"""The document stands between two pieces of another query's document, which together are no longer than itself.
 
 What is added answers another question: a good judge must not give more for it. It may give less, as the answer must now
 be looked for. The other query's document is taken as unrelated; in a collection about one subject it may not be.
