@@ -49,6 +49,12 @@ STAGES = {
         "judge_training",
     ),
     "judge": Stage("relabel.judges:JudgeConfig", "jobs.judge:judge", "grade pairs with a judge", "judge"),
+    "robustness": Stage(
+        "relabel.robustness.config:RobustnessConfig",
+        "jobs.robustness:robustness",
+        "how far a judge's grades move when pairs are perturbed",
+        "robustness",
+    ),
     "adjust": Stage("relabel.labels:AdjustConfig", "jobs.adjust:adjust", "judgements become labels under a rule"),
     "train-reranker": Stage(
         "train.reranker:RerankerConfig", "train.reranker:train_reranker", "train a re-ranker on labels", "reranker"

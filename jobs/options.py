@@ -21,27 +21,39 @@ UNSET = object()
 
 
 def add_options(parser: argparse.ArgumentParser, config: type[Config], skip: frozenset[str] = frozenset()) -> None:
-    """Add an option for each scalar or list field of `config`, and `--set` for all of them."""
+    """Add an option for each scalar or list field of `config`, and `--set` for all of them.
+
+    Fields of the parts that `config.INLINE` names get options as well, but for those that `config` has itself.
+    """
+    _add_fields(parser, config, skip)
+    parser.add_argument(
+        "--set", dest="assignments", action="append", default=[], metavar="a.b=c", help="set any key; the value is YAML"
+    )
+
+
+def _add_fields(parser: argparse.ArgumentParser, config: type[Config], skip: frozenset[str], prefix: str = "") -> None:
     meanings, aliases = attribute_meanings(config), getattr(config, "OPTION_ALIASES", {})
     for name, field in config.model_fields.items():
         if name in skip:
             continue
         kind = _plain(field.annotation)
+        if name in getattr(config, "INLINE", ()):
+            _add_fields(parser, nested_config(field.annotation), frozenset(config.model_fields), f"{name}.")
+            continue
         if kind is None:
-            add_nested(parser, name, nested_config(field.annotation), f"{name}.")
+            add_nested(parser, name, nested_config(field.annotation), f"{prefix}{name}.")
             continue
         options = [f"--{name.replace('_', '-')}", *filter(None, [aliases.get(name)])]
         shown = field.description or meanings.get(name, "")
         text = (shown + _default_note(field)).replace("%", "%%")
         if kind is bool:
-            parser.add_argument(*options, dest=name, action=argparse.BooleanOptionalAction, default=UNSET, help=text)
+            parser.add_argument(
+                *options, dest=prefix + name, action=argparse.BooleanOptionalAction, default=UNSET, help=text
+            )
         else:
             many = {"nargs": "+"} if get_origin(kind) is list else {}
             choices = f"{{{'|'.join(map(str, get_args(kind)))}}}" if get_origin(kind) is Literal else name.upper()
-            parser.add_argument(*options, dest=name, default=UNSET, metavar=choices, help=text, **many)
-    parser.add_argument(
-        "--set", dest="assignments", action="append", default=[], metavar="a.b=c", help="set any key; the value is YAML"
-    )
+            parser.add_argument(*options, dest=prefix + name, default=UNSET, metavar=choices, help=text, **many)
 
 
 def add_nested(parser: argparse.ArgumentParser, title: str, config: type[Config] | None, prefix: str = "") -> None:
@@ -68,6 +80,14 @@ def config_values(options: argparse.Namespace, config: type[Config], base: Mappi
         given = getattr(options, name, UNSET)
         if given is not UNSET:
             values[name] = given
+    for part in getattr(config, "INLINE", ()):
+        given = {
+            name.removeprefix(f"{part}."): value
+            for name, value in vars(options).items()
+            if name.startswith(f"{part}.") and value is not UNSET
+        }
+        if given:
+            values[part] = {**values[part], **given} if isinstance(values.get(part), Mapping) else given
     return assigned(values, options.assignments)
 
 

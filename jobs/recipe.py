@@ -23,6 +23,7 @@ from relabel.evidence.evaluate import EvaluateConfig
 from relabel.judges import JudgeConfig
 from relabel.labels import AnyRule, Keep
 from relabel.prepare import PrepareConfig
+from relabel.robustness.config import RobustnessOptions
 from relabel.storage import Folder
 from train.judge import JudgeTrainingConfig
 from train.reranker import RerankerConfig
@@ -30,7 +31,18 @@ from train.reranker import RerankerConfig
 #: What a recipe leaves to the run.
 FILLED_IN = "(filled in by the run)"
 #: Sections whose stage takes the recipe's seed unless they have their own.
-SEEDED = ("prepare", "weak", "human", "held_out", "test", "weak_training", "judge_training", "reranker", "evaluate")
+SEEDED = (
+    "prepare",
+    "weak",
+    "human",
+    "held_out",
+    "test",
+    "weak_training",
+    "judge_training",
+    "robustness",
+    "reranker",
+    "evaluate",
+)
 #: What training the judge takes from the section `judge`, since both must agree on it.
 FROM_JUDGE = ("model", "prompt", "max_document_tokens", "max_query_tokens")
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
@@ -76,6 +88,7 @@ class Recipe(Config):
         test: human grades that the re-rankers are tested on.
         weak_training: how the judge learns the `weak` labels; its model is what `judge_training` starts from.
         judge_training: how the judge is fine-tuned; left out: `judge.model` judges as it is.
+        robustness: how far the judge's grades move when the held-out pairs are perturbed; left out: not tried.
         judge, adjust, reranker, evaluate: see the stages.
     """
 
@@ -89,6 +102,7 @@ class Recipe(Config):
     weak_training: Annotated[JudgeTrainingConfig, _filled("pairs", inherited=FROM_JUDGE)] | None = None
     judge_training: Annotated[JudgeTrainingConfig, _filled("pairs", inherited=FROM_JUDGE)] | None = None
     judge: Annotated[JudgeConfig, _filled("pairs")]
+    robustness: RobustnessOptions | None = None
     adjust: AdjustSection = AdjustSection()
     reranker: Annotated[RerankerConfig, _filled("labels")]
     evaluate: Annotated[EvaluateConfig, _filled("test", inherited=("models", "judge_folder"))]
@@ -148,6 +162,8 @@ def section_values(name_or_path: str, section: str) -> dict[str, Any]:
         judge = {name: field.get_default() for name, field in JudgeConfig.model_fields.items()}
         judge |= values.get("judge") or {}
         found = found | {name: judge[name] for name in FROM_JUDGE}
+    if section == "robustness":
+        found = found | {"judge": values.get("judge") or {}}
     return found
 
 

@@ -19,6 +19,7 @@ import yaml
 
 from jobs.judge import identity
 from jobs.recipe import FROM_JUDGE, Recipe
+from jobs.robustness import ROBUSTNESS, robustness
 from relabel import __version__, hardware
 from relabel.errors import ConfigError, InputError
 from relabel.evidence.circularity import refuse_shared_queries
@@ -31,6 +32,7 @@ from relabel.ledger import PLAN
 from relabel.models import local_model
 from relabel.prepare import PrepareConfig, prepare
 from relabel.report.build import build_report
+from relabel.robustness.config import RobustnessConfig
 from relabel.storage import Folder
 from relabel.tables import MANIFEST, Manifest, read_manifest
 from train.record import MAY_CHANGE, STARTED
@@ -160,6 +162,9 @@ def run(recipe: Recipe, folder: Folder, log: Log = print) -> str:
         evidence.exists(AGREEMENT),
         lambda: _agreement(recipe, judged_people, held_out, evidence, judge_folder, log),
     )
+    if recipe.robustness:
+        moved = folder / "robustness"
+        job.stage("robustness", moved.exists(ROBUSTNESS), lambda: _robustness(recipe, judge, held_out, moved, log))
     judgements = folder / "judgements" / identity(judge)
     job.stage("judge", _has_table(judgements), lambda: _judged(judge, folder / "pairs", judgements, log))
     for name, rule in recipe.rules.items():
@@ -230,6 +235,13 @@ def _agreement(
     others = free_scorers(_zero_shot(recipe))
     found = measure_judge(judgements, human, out, others, judge_folder, seed=recipe.seed, log=log)
     return {"verdict": found["verdict"]}
+
+
+def _robustness(recipe: Recipe, judge: JudgeConfig, pairs: Folder, out: Folder, log: Log) -> dict[str, Any]:
+    config = RobustnessConfig(
+        **recipe.robustness.model_dump(), pairs=pairs.uri, judge=judge.model_copy(update={"pairs": ""})
+    )
+    return {"verdict": robustness(config, out, log)["verdict"]}
 
 
 def _zero_shot(recipe: Recipe) -> str:
@@ -329,6 +341,7 @@ BEGUN = {
     "judge": (f"judge_weak/{STARTED}", f"judge/{STARTED}", f"evidence/judgements/{PLAN}"),
     "weak_training": (f"judge_weak/{STARTED}", f"judge/{STARTED}", f"evidence/judgements/{PLAN}"),
     "judge_training": (f"judge/{STARTED}", f"evidence/judgements/{PLAN}"),
+    "robustness": (f"robustness/pairs/{MANIFEST}",),
     "seed": (f"evidence/{AGREEMENT}",),
     "adjust": ("labels",),
     "reranker": ("rerankers",),

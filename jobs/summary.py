@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from relabel.evidence.evaluate import METRICS
 from relabel.evidence.measure_judge import AGREEMENT
+from relabel.report.words import count, interval, share, signed, value
 from relabel.storage import Folder
 
 
@@ -29,15 +30,36 @@ def metric_table(metrics: dict) -> str:
     rows = [header]
     for system, values in metrics["values"].items():
         rows.append([system, *(_cell(values[measure]) for measure in measures)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    lines = [
+    notes = [f"  {line}" for line in [*metrics["findings"], *metrics["warnings"]]]
+    return "\n".join(
+        [*_aligned(rows), f"  {metrics['queries']} queries, {metrics['confidence']:.0%} intervals", *notes]
+    )
+
+
+def movement_table(found: dict) -> str:
+    """Perturbations by how far they move a judge's grades, and in words what that means."""
+    rows = [["perturbation", "expected", "pairs", "movement", "|movement|", "irrelevant moved", "crossed up",
+             "relevant moved", "crossed down", "success", "cut"]]  # fmt: skip
+    for entry in found["perturbations"]:
+        everywhere, irrelevant, relevant = entry["all"], entry["irrelevant"], entry["relevant"]
+        rows.append([
+            entry["name"], entry["expectation"], count(everywhere["pairs"]), interval(everywhere["movement"], 2, True),
+            value(everywhere["absolute_movement"]["value"], 2), signed(irrelevant["movement"]["value"], 2),
+            share(irrelevant["crossed_up"]["value"]), signed(relevant["movement"]["value"], 2),
+            share(relevant["crossed_down"]["value"]), share(everywhere.get("success", {}).get("value")),
+            share(entry["truncated"]),
+        ])  # fmt: skip
+    return "\n".join([*_aligned(rows), *(f"  {sentence}" for sentence in found["verdict"])])
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
         "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
-    notes = [f"  {line}" for line in [*metrics["findings"], *metrics["warnings"]]]
-    return "\n".join([*lines, f"  {metrics['queries']} queries, {metrics['confidence']:.0%} intervals", *notes])
 
 
-def _cell(value: dict) -> str:
-    if value["low"] is None:  # one query has no interval
-        return f"{value['value']:.3f}"
-    return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+def _cell(entry: dict) -> str:
+    if entry["low"] is None:  # one query has no interval
+        return f"{entry['value']:.3f}"
+    return f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"

@@ -19,6 +19,7 @@ from relabel.judges import ENGINES
 from relabel.labels import RULES
 from relabel.prompts import PROMPTS
 from relabel.records import SCHEMAS
+from relabel.robustness import PERTURBATIONS
 from train.losses import LOSSES
 
 ROOT = Path(__file__).parents[1]
@@ -85,11 +86,11 @@ def test_the_readme_explains_every_key_of_a_recipe():
 
 @pytest.mark.parametrize(
     "registry",
-    [READERS, WRITERS, PROMPTS, ENGINES, RULES, LOSSES],
-    ids=["in", "out", "prompts", "engines", "rules", "losses"],
+    [READERS, WRITERS, PROMPTS, ENGINES, RULES, LOSSES, PERTURBATIONS],
+    ids=["in", "out", "prompts", "engines", "rules", "losses", "perturbations"],
 )
 def test_the_readme_names_every_choice(registry):
-    """Every format, prompt, engine, rule and loss that can be chosen is in the README."""
+    """Every format, prompt, engine, rule, loss and perturbation that can be chosen is in the README."""
     assert [name for name in registry if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", README)] == []
 
 

@@ -26,6 +26,7 @@ from relabel.errors import InputError
 from relabel.lineage import queries_behind
 from relabel.models import check_context, local_model
 from relabel.prompts import PROMPTS
+from relabel.robustness.augmentation import Augmentation
 from relabel.storage import Folder
 from relabel.tables import read_manifest
 from train.config import TrainingConfig
@@ -64,6 +65,7 @@ class JudgeTrainingConfig(TrainingConfig):
         max_document_tokens, max_query_tokens: budgets of title and text, and of the query; judge later with the same.
         balance: `query` draws about equally many pairs of each grade within each query, so that the query alone tells
             nothing; `grade` over all queries together; `natural` takes all pairs as they are.
+        augment: a share of the examples is perturbed and keeps its grade.
         pairs_per_epoch: pairs an epoch, at most.
         validation_pairs: pairs of the held-out queries that the best step is chosen on, at most; each validation costs
             about a third of training on as many.
@@ -84,6 +86,7 @@ class JudgeTrainingConfig(TrainingConfig):
     max_document_tokens: int = Field(256, ge=8)
     max_query_tokens: int = Field(96, ge=4)
     balance: Balance = "query"
+    augment: Augmentation = Augmentation()
     pairs_per_epoch: int | None = Field(None, ge=1)
     validation_pairs: int = Field(400, ge=1)
     learning_rate: float = Field(1e-4, gt=0)
@@ -283,6 +286,7 @@ def train_judge(config: JudgeTrainingConfig, out: Folder, log: Callable[[str], N
         prompt,
         split.train,
         balance=config.balance,
+        augment=config.augment,
         limit=config.pairs_per_epoch,
         epochs=config.epochs,
         batch=config.batch,

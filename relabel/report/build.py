@@ -17,6 +17,7 @@ from relabel.report import (
     per_query,
     provenance,
     ranking,
+    robustness,
     summary,
     training,
 )
@@ -24,7 +25,20 @@ from relabel.report.run_files import read_run
 from relabel.storage import Folder
 
 #: Sections from top to bottom; each module has `section(run) -> Section`.
-SECTIONS = (summary, ranking, per_query, judge, funnel, grades, changes, examples, training, cost, provenance)
+SECTIONS = (
+    summary,
+    ranking,
+    per_query,
+    judge,
+    robustness,
+    funnel,
+    grades,
+    changes,
+    examples,
+    training,
+    cost,
+    provenance,
+)
 
 
 def build_report(run: Folder) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
 
 from jobs.cli import COMMANDS, STAGES, main
+from jobs.options import add_options, config_values
 from relabel.errors import ConfigError, InputError
 
 
@@ -16,7 +19,7 @@ def test_each_stage_has_an_option_for_each_scalar_field(name, capsys):
         main([name, "--help"])
     text = capsys.readouterr().out
     assert stopped.value.code == 0
-    nested = {"first_stage", "query_folds", "scale", "parameters", "targets", "rules"}
+    nested = {"first_stage", "query_folds", "scale", "parameters", "targets", "rules", "judge", "augment"}
     missing = [
         field for field in config.model_fields if field not in nested and f"--{field.replace('_', '-')}" not in text
     ]
@@ -59,6 +62,35 @@ def test_a_bad_option_exits_with_its_code(arguments, code, message, capsys, tmp_
     printed = capsys.readouterr()
     assert message in printed.err
     assert "Traceback" not in printed.err
+
+
+def test_the_fields_of_an_inline_part_are_options():
+    """A robustness run takes the judge's options beside its own; those given win over the recipe's, the rest stays."""
+    parser = argparse.ArgumentParser()
+    config, _ = STAGES["robustness"].load()
+    add_options(parser, config)
+    options = parser.parse_args(["--pairs", "p", "--engine", "lexical", "--max-pairs", "7", "--set", "judge.actors=2"])
+    values = config_values(options, config, {"seed": 5, "judge": {"engine": "vllm", "prompt": "binary"}})
+    loaded = config.load(values, "relabel robustness")
+    assert (loaded.pairs, loaded.max_pairs, loaded.seed, loaded.judge.pairs) == ("p", 7, 5, "")
+    assert (loaded.judge.engine, loaded.judge.prompt, loaded.judge.actors) == ("lexical", "binary", 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--pairs", "p", "--perturbations", "typo"], "perturbations: found 'typo'; wanted one of planted-start"),
+        (["--pairs", "p", "--perturbations", "typos", "typos"], "each perturbation once, not 'typos' twice"),
+        (["--pairs", "p", "--engine", "gpt"], "judge.engine: found 'gpt'"),
+        (["--pairs", "p", "--set", "judge.pairs=x"], "no 'pairs' in judge"),
+        (["--pairs", "p", "--set", "judge=3"], "judge: found 3"),
+        (["--engine", "lexical"], "pairs: found nothing"),
+    ],
+)
+def test_a_bad_option_of_robustness_is_refused(arguments, message, capsys):
+    """Unknown perturbations and bad keys of the judge are named before anything runs."""
+    assert main(["robustness", *arguments, "--out", "o"]) == ConfigError.exit_code
+    assert message in capsys.readouterr().err
 
 
 def test_doctor_finds_what_this_machine_has(capsys):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from jobs.cli import main
-from jobs.recipe import known_recipes, load_recipe
+from jobs.recipe import known_recipes, load_recipe, section_values
 from relabel.errors import ConfigError
+from relabel.robustness.config import RobustnessConfig
 
 RECIPE = """
 name: mine
@@ -44,6 +45,17 @@ def test_seed_reaches_the_stages(recipe):
     assert (loaded.reranker.seed, loaded.test.seed, loaded.prepare.seed) == (5, 5, 9)
 
 
+def test_robustness_takes_seed_and_judge_of_the_recipe(recipe):
+    """Left out it is not tried; in a run it has the recipe's seed, and its stage alone also the recipe's judge."""
+    assert load_recipe(str(recipe)).robustness is None
+    recipe.write_text(RECIPE + "seed: 5\nrobustness: {max_pairs: 20}\n")
+    loaded = load_recipe(str(recipe)).robustness
+    assert (loaded.seed, loaded.max_pairs) == (5, 20)
+    values = section_values(str(recipe), "robustness")
+    assert values["judge"] == {"engine": "lexical", "prompt": "graded-0-3"}
+    assert RobustnessConfig.load(values | {"pairs": "p"}, "recipe").judge.engine == "lexical"
+
+
 @pytest.mark.parametrize(
     ("assignments", "message"),
     [
@@ -62,6 +74,8 @@ def test_seed_reaches_the_stages(recipe):
         (["prepare.format=bier"], r"prepare\.format: found 'bier'"),
         (["prepare.dataset=3"], r"prepare\.dataset: found 3; wanted a valid string"),
         (["evaluate.gain=cubic"], r"evaluate\.gain"),
+        (["robustness.perturbations=[typo]"], r"perturbations: found 'typo'.*write 'typos'"),
+        (["robustness.judge={engine: vllm}"], r"found the unknown key 'judge'"),
         (["name=a b"], r"name: found 'a b'"),
         (["prices.actor_hour=-1"], r"prices\.actor_hour: found -1"),
         (["judge_training={epochs: 1}"], r"a key 'human'"),

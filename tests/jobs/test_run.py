@@ -26,6 +26,7 @@ LEXICAL = (
     "test.max_queries=5",
     "adjust.rules=[replace]",
     "reranker.epochs=1",
+    "robustness={max_pairs: 20, perturbations: [query-repeated, typos], resamples: 100}",
     "evaluate.resamples=100",
     "evaluate.permutations=100",
 )
@@ -47,8 +48,8 @@ def _recipe(collection: str, *more: str):
 
 @pytest.mark.timeout(1200)
 def test_a_run_on_s3_has_the_tables_of_a_run_on_disk(collection, tmp_path, s3):
-    """One recipe, two places: equal pairs, judgements and labels, the same rankings, a report in both; the same command
-    again finds everything done."""
+    """One recipe, two places: equal pairs, judgements, movements and labels, the same rankings, a report in both; the
+    same command again finds everything done."""
     disk, cloud = Folder(tmp_path / "run"), Folder(s3)
     for folder in (disk, cloud):
         report = run(_recipe(collection), folder, log=(lines := []).append)
@@ -64,6 +65,9 @@ def test_a_run_on_s3_has_the_tables_of_a_run_on_disk(collection, tmp_path, s3):
     assert read_whole(disk / "judgements" / judge, "judgements").equals(
         read_whole(cloud / "judgements" / judge, "judgements")
     )
+    moved, moved_there = (folder.read_json("robustness/robustness.json") for folder in (disk, cloud))
+    assert moved == moved_there
+    assert moved["perturbations"][0]["broken"], "a lexical judge is fooled by the query's words"
     here, there = (read_whole(folder / "evidence", "rankings") for folder in (disk, cloud))
     assert here.select(["system", "query_id", "doc_id"]).equals(there.select(["system", "query_id", "doc_id"]))
     assert np.abs(here["score"].to_numpy() - there["score"].to_numpy()).max() <= 1e-3

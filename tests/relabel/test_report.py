@@ -12,9 +12,13 @@ import pytest
 from relabel.evidence.agreement import agreement
 from relabel.evidence.comparison import System, compare
 from relabel.evidence.metrics import Pool, rank_pool
+from relabel.judges import JudgeConfig, load_judge
 from relabel.labels import ChangeCounts, adjust_rows, load_rule
 from relabel.records import JUDGEMENTS, PAIRS, QUARANTINE, Scale
 from relabel.report.build import build_report
+from relabel.report.words import interval, share
+from relabel.robustness.movement import measure
+from relabel.robustness.variants import variants
 from relabel.storage import Folder
 from relabel.tables import TableWriter, read_manifest, write_manifest
 
@@ -62,6 +66,7 @@ def make_run(run: Folder, hostile: str = "", seed: int = 0) -> None:
     found = agreement(truth, grades, probabilities, query_ids, SCALE, SCALE, others, {"assessor": len(truth)}, 200)
     (run / "evidence").write_json("agreement.json", found)
     (run / "evidence").write_json("metrics.json", _metrics(truth, query_ids, bm25, random, hostile))
+    (run / "robustness").write_json("robustness.json", _robustness(pairs.slice(0, 60)))
     run.write_json("run.json", _record())
 
 
@@ -97,6 +102,13 @@ def _judgements(pairs: pa.Table, probabilities: np.ndarray) -> pa.Table:
         "judge_id": [JUDGE] * rows,
     }
     return pa.table(columns, schema=JUDGEMENTS)
+
+
+def _robustness(pairs: pa.Table) -> dict:
+    names = ["query-repeated", "upper-case", "shuffled-sentences"]
+    made = variants(pairs, names, "3", seed=0)
+    judged = load_judge(JudgeConfig(engine="lexical")).judge(made, "part-00000.parquet:0")
+    return measure(made, judged.judgements, BINARY, SCALE, names, resamples=200)
 
 
 def _write(folder: Folder, kind: str, scale: Scale | None, rows: pa.Table, about: dict) -> None:
@@ -203,8 +215,8 @@ def page(whole_run) -> Page:
 
 def test_every_section_is_there_and_ran(page):
     """A whole run shows all sections, none of them as not run, in well-formed HTML."""
-    assert page.tags.count("section") == 11
-    assert page.tags.count("h2") == 11
+    assert page.tags.count("section") == 12
+    assert page.tags.count("h2") == 12
     assert not page.open
     assert "Not run" not in page.words
 
@@ -230,6 +242,7 @@ def test_numbers_of_the_run_are_on_the_page(page, whole_run):
     """The verdict of the judge, the findings and warnings, and the counts stand there word for word."""
     evidence = whole_run / "evidence"
     sentences = evidence.read_json("agreement.json")["verdict"]
+    sentences += (whole_run / "robustness").read_json("robustness.json")["verdict"]
     metrics = evidence.read_json("metrics.json")
     for sentence in [*sentences, *metrics["findings"], *metrics["warnings"]]:
         assert sentence.replace("\N{NO-BREAK SPACE}", " ") in page.words
@@ -238,6 +251,20 @@ def test_numbers_of_the_run_are_on_the_page(page, whole_run):
     assert "nDCG@10 (linear gain)" in page.words
     assert "The grades that it is compared with come from assessor, not from people." in page.words
     assert "0.01 EUR" in page.words
+
+
+def test_robustness_is_on_the_page(page, whole_run):
+    """Each perturbation that changed pairs has its movement with the interval, attacks their success; others none."""
+    found = (whole_run / "robustness").read_json("robustness.json")["perturbations"]
+    repeated, upper = found[0]["all"], found[1]["all"]
+    assert found[0]["broken"]
+    expected = [
+        f"query-repeated not higher 60 {share(repeated['other_grade']['value'])} ",
+        f"query-repeated {interval(repeated['movement'], 2, sign=True)}",
+        f"query-repeated {interval(repeated['raised'], 2)}",
+        f"upper-case unchanged {upper['pairs']} 0 % 0.00",
+    ]
+    assert [words for words in expected if words.replace("\N{NO-BREAK SPACE}", " ") not in page.words] == []
 
 
 def test_tables_and_charts_are_accessible(page):
@@ -272,7 +299,7 @@ def test_an_untrusted_judge_is_named_at_the_top(tmp_path):
 def test_an_empty_folder_gives_a_page_of_parts_not_run(tmp_path):
     """Nothing but missing parts: the page says so for each and warns that nothing is known."""
     words = Page(build_report(Folder(tmp_path / "nothing"))).words
-    assert words.count("Not run: the run folder holds nothing of") == 10
+    assert words.count("Not run: the run folder holds nothing of") == 11
     assert "Nothing was ranked on held-out grades" in words
     assert "nothing is known about its labels" in words
 
@@ -281,7 +308,7 @@ def test_an_empty_folder_gives_a_page_of_parts_not_run(tmp_path):
     "missing",
     ["run.json", "pairs/table.json", f"judgements/{JUDGE}/table.json", "labels/replace/change.json",
      "labels/keep/change.json", "rerankers/keep/training.json", "judge/training.json", "evidence/agreement.json",
-     "evidence/metrics.json"],
+     "evidence/metrics.json", "robustness/robustness.json"],
 )  # fmt: skip
 def test_any_single_part_may_be_missing(tmp_path, missing):
     """A run without one of its files still gives a page, well-formed."""

@@ -8,6 +8,7 @@ import pytest
 from relabel.errors import ConfigError, InputError
 from relabel.prompts import PROMPTS
 from relabel.records import Scale
+from relabel.robustness.augmentation import Augmentation
 from relabel.storage import Folder
 from tests.train.tables import BINARY, fingerprints, read_epoch, topic_pairs, write_pairs
 from train.graded_examples import allowed_grades, balanced_keys, graded_examples, kept_keys, write_examples
@@ -123,3 +124,22 @@ def test_binary_labels_are_examples_of_a_graded_prompt(tmp_path):
     written = write_examples(pairs, out, PROMPTS["terse-0-3"], fingerprints(rows), **options)
     assert set(written.counts) == {"grade_0-1_used", "grade_2-3_used"}
     assert {(row["lowest"], row["highest"]) for row in read_epoch(out).to_pylist()} == {(0, 1), (2, 3)}
+
+
+def test_perturbed_examples_keep_their_grade(tmp_path):
+    """Augmentation changes texts of some examples and nothing else: the same pairs, their grades, the same counts."""
+    rows = topic_pairs(queries=12, documents=8)
+    pairs, grades = Folder(tmp_path / "pairs"), {row["text"]: row["label"] for row in rows}
+    write_pairs(pairs, rows)
+    options = {"balance": "natural", "limit": None, "epochs": 1, "batch": 8, "ranks": 1, "seed": 0}
+    written, read = [], []
+    for name, augment in (("plain", Augmentation()), ("half", Augmentation(perturbations=["planted-end"], share=0.5))):
+        out = Folder(tmp_path / name)
+        written.append(write_examples(pairs, out, PROMPTS["terse-0-3"], fingerprints(rows), **options, augment=augment))
+        read.append(read_epoch(out).to_pylist())
+    assert written[0].counts == written[1].counts
+    assert {row["text"] for row in read[0]} <= set(grades)
+    changed = [row for row in read[1] if row["text"] not in grades]
+    assert 0.3 <= len(changed) / len(read[1]) <= 0.7
+    for row in read[1]:
+        assert row["lowest"] == grades[row["text"].partition("\n")[0]]
