@@ -49,6 +49,12 @@ STAGES = {
         "judge_training",
     ),
     "judge": Stage("relabel.judges:JudgeConfig", "jobs.judge:judge", "grade pairs with a judge", "judge"),
+    "calibrate": Stage(
+        "relabel.calibration.fit:CalibrateConfig",
+        "relabel.calibration.fit:calibrate",
+        "fit probabilities to human grades",
+        "calibration",
+    ),
     "adjust": Stage("relabel.labels:AdjustConfig", "jobs.adjust:adjust", "judgements become labels under a rule"),
     "train-reranker": Stage(
         "train.reranker:RerankerConfig", "train.reranker:train_reranker", "train a re-ranker on labels", "reranker"
