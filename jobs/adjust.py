@@ -88,6 +88,7 @@ def adjust(config: AdjustConfig, out: Folder, log: Callable[[str], None] = print
             "judge_id": judge,
             "judge_model": judged.about.get("model"),
             "judge_folder": judged.about.get("judge_folder"),
+            "selected_on": _selected_on(judged),
             "pairs": pairs.uri,
             "judgements": judgements.uri,
         },
@@ -117,6 +118,12 @@ def _plan_over(pairs: Folder, judgements: Folder) -> Plan | None:
     plan = read_plan(judgements)
     inputs = {part: content_fingerprint(pairs, part) for part in read_manifest(pairs, "pairs").parts}
     return plan if plan.inputs == inputs else None
+
+
+def _selected_on(judged: Manifest) -> list[str]:
+    """Folders whose `queries_seen.parquet` lists queries that, besides the judge's, decided these labels."""
+    calibration = judged.about.get("calibration")
+    return [Folder(calibration).uri.rpartition("/")[0]] if calibration else []
 
 
 def _task_id(rule: Rule, judge: str, plan: Plan | None) -> str:

@@ -17,9 +17,11 @@ import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
 from jobs.options import assigned
+from relabel.calibration.fit import CalibrateConfig
 from relabel.config import Config
 from relabel.errors import ConfigError
 from relabel.evidence.evaluate import EvaluateConfig
+from relabel.evidence.gate import GateConfig
 from relabel.judges import JudgeConfig
 from relabel.labels import AnyRule, Keep
 from relabel.prepare import PrepareConfig
@@ -30,7 +32,7 @@ from train.reranker import RerankerConfig
 #: What a recipe leaves to the run.
 FILLED_IN = "(filled in by the run)"
 #: Sections whose stage takes the recipe's seed unless they have their own.
-SEEDED = ("prepare", "human", "held_out", "test", "judge_training", "reranker", "evaluate")
+SEEDED = ("prepare", "human", "held_out", "test", "judge_training", "calibration", "reranker", "evaluate")
 #: What training the judge takes from the section `judge`, since both must agree on it.
 FROM_JUDGE = ("model", "prompt", "max_document_tokens", "max_query_tokens")
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
@@ -74,6 +76,8 @@ class Recipe(Config):
         held_out: human grades that the judge is measured on; default: those of `test`.
         test: human grades that the re-rankers are tested on.
         judge_training: how the judge is fine-tuned; left out: `judge.model` judges as it is.
+        gate: what the judge must reach on held-out grades before it relabels.
+        calibration: how its probabilities are fitted to the held-out grades; left out: they stay raw.
         judge, adjust, reranker, evaluate: see the stages.
     """
 
@@ -91,6 +95,8 @@ class Recipe(Config):
         | None
     ) = None
     judge: Annotated[JudgeConfig, _filled("pairs")]
+    gate: GateConfig = GateConfig()
+    calibration: Annotated[CalibrateConfig, _filled("judgements", "human")] | None = None
     adjust: AdjustSection = AdjustSection()
     reranker: Annotated[RerankerConfig, _filled("labels")]
     evaluate: Annotated[EvaluateConfig, _filled("test", inherited=("models", "judge_folder"))]
@@ -102,6 +108,14 @@ class Recipe(Config):
             raise ValueError("a key 'human' (human grades to train the judge on) where 'judge_training' is set")
         if self.judge_training and self.judge.engine == "lexical":
             raise ValueError("no 'judge_training' with the lexical judge, which has no model")
+        return self
+
+    @model_validator(mode="after")
+    def _calibration_has_grades(self) -> Recipe:
+        if self.calibration and not self.held_out:
+            raise ValueError("a key 'held_out' where 'calibration' is set: the test's grades would be circular")
+        if self.calibration and self.judge.calibration:
+            raise ValueError("either 'calibration' or 'judge.calibration': a judge is calibrated once")
         return self
 
     @property

@@ -20,9 +20,12 @@ import yaml
 from jobs.judge import identity
 from jobs.recipe import Recipe
 from relabel import __version__, hardware
+from relabel.calibration.fit import calibrate
+from relabel.calibration.record import CALIBRATION
 from relabel.errors import ConfigError, InputError
 from relabel.evidence.circularity import refuse_shared_queries
 from relabel.evidence.evaluate import METRICS, evaluate, read_test
+from relabel.evidence.gate import GATE, gate, pass_gate
 from relabel.evidence.measure_judge import AGREEMENT, free_scorers, measure_judge
 from relabel.judges import JudgeConfig
 from relabel.judges.config import JUDGE_SPEED
@@ -157,6 +160,13 @@ def run(recipe: Recipe, folder: Folder, log: Log = print) -> str:
         evidence.exists(AGREEMENT),
         lambda: _agreement(recipe, judged_people, held_out, evidence, judge_folder, log),
     )
+    job.stage("gate", _gate_is_passed(recipe, evidence), lambda: _gated(recipe, evidence, log))
+    if recipe.calibration:
+        fitted = folder / "calibration"
+        job.stage(
+            "calibrate", fitted.exists(CALIBRATION), lambda: _calibrated(recipe, judged_people, held_out, fitted, log)
+        )
+        judge = judge.model_copy(update={"calibration": f"{fitted.uri}/{CALIBRATION}"})
     judgements = folder / "judgements" / identity(judge)
     job.stage("judge", _has_table(judgements), lambda: _judged(judge, folder / "pairs", judgements, log))
     for name, rule in recipe.rules.items():
@@ -215,6 +225,28 @@ def _agreement(
     others = free_scorers(_zero_shot(recipe))
     found = measure_judge(judgements, human, out, others, judge_folder, seed=recipe.seed, log=log)
     return {"verdict": found["verdict"]}
+
+
+def _gate_is_passed(recipe: Recipe, evidence: Folder) -> bool:
+    """Whether `gate.json` holds what the recipe asks now, and it lets the run go on."""
+    found = gate(recipe.gate, evidence.read_json(AGREEMENT))
+    allowed = found["passed"] or recipe.gate.on_failure == "warn"
+    return allowed and evidence.exists(GATE) and evidence.read_json(GATE) == found
+
+
+def _gated(recipe: Recipe, evidence: Folder, log: Log) -> dict[str, Any]:
+    found = pass_gate(recipe.gate, evidence.read_json(AGREEMENT), evidence)
+    for sentence in found["sentences"]:
+        log(f"gate: {sentence}")
+    if not found["passed"]:
+        log("gate: the judge fails and the recipe says warn: the run goes on at your own risk")
+    return {"passed": found["passed"], "on_failure": found["on_failure"]}
+
+
+def _calibrated(recipe: Recipe, judgements: Folder, human: Folder, out: Folder, log: Log) -> dict[str, Any]:
+    config = recipe.calibration.model_copy(update={"judgements": judgements.uri, "human": human.uri})
+    found = calibrate(config, out, log)
+    return {key: found[key] for key in ("method", "pairs", "queries", "queries_reserved")}
 
 
 def _zero_shot(recipe: Recipe) -> str:
@@ -300,6 +332,7 @@ def check_test(recipe: Recipe, folder: Folder) -> None:
     pairs = read_test(test, config.first_stage)
     if not config.allow_seen_queries:
         trained_on = [folder / "pairs", *([folder / "human"] if recipe.judge_training else [])]
+        trained_on += [folder / "held_out"] if recipe.calibration else []
         refuse_shared_queries(pairs, test.uri, trained_on)
 
 
@@ -312,6 +345,7 @@ BEGUN = {
     "judge": (f"judge/{STARTED}", f"evidence/judgements/{PLAN}"),
     "judge_training": (f"judge/{STARTED}", f"evidence/judgements/{PLAN}"),
     "seed": (f"evidence/{AGREEMENT}",),
+    "calibration": (f"calibration/{CALIBRATION}",),
     "adjust": ("labels",),
     "reranker": ("rerankers",),
     "evaluate": (f"evidence/{METRICS}",),

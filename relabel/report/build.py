@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from relabel.report import (
+    calibration,
     changes,
     cost,
     examples,
@@ -24,7 +25,20 @@ from relabel.report.run_files import read_run
 from relabel.storage import Folder
 
 #: Sections from top to bottom; each module has `section(run) -> Section`.
-SECTIONS = (summary, ranking, per_query, judge, funnel, grades, changes, examples, training, cost, provenance)
+SECTIONS = (
+    summary,
+    ranking,
+    per_query,
+    judge,
+    calibration,
+    funnel,
+    grades,
+    changes,
+    examples,
+    training,
+    cost,
+    provenance,
+)
 
 
 def build_report(run: Folder) -> str:

@@ -40,6 +40,8 @@ class Run:
     labels: list[Labels] = field(default_factory=list)
     rerankers: dict[str, dict] = field(default_factory=dict)
     agreement: dict | None = None
+    gate: dict | None = None
+    calibration: dict | None = None
     metrics: dict | None = None
 
     @property
@@ -72,6 +74,8 @@ def read_run(run: Folder) -> Run:
         labels=sorted((entry for entry in labels if entry.manifest or entry.change), key=_keep_first),
         rerankers=dict(sorted(filter(itemgetter(1), rerankers.items()), key=_original_first)),
         agreement=_json(run / "evidence", "agreement.json"),
+        gate=_json(run / "evidence", "gate.json"),
+        calibration=_json(run / "calibration", "calibration.json"),
         metrics=_json(run / "evidence", "metrics.json"),
         **tables,
     )

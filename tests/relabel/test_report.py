@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from relabel.calibration.fit import CalibrateConfig, calibrate
 from relabel.evidence.agreement import agreement
 from relabel.evidence.comparison import System, compare
+from relabel.evidence.gate import GateConfig, gate_lines, pass_gate
 from relabel.evidence.metrics import Pool, rank_pool
 from relabel.labels import ChangeCounts, adjust_rows, load_rule
 from relabel.records import JUDGEMENTS, PAIRS, QUARANTINE, Scale
@@ -61,8 +63,19 @@ def make_run(run: Folder, hostile: str = "", seed: int = 0) -> None:
     others = {"BM25": bm25, "the zero-shot encoder": truth + random.normal(scale=1.2, size=len(truth))}
     found = agreement(truth, grades, probabilities, query_ids, SCALE, SCALE, others, {"assessor": len(truth)}, 200)
     (run / "evidence").write_json("agreement.json", found)
+    pass_gate(GateConfig(on_failure="warn"), found, run / "evidence")
+    _calibrate(run, pairs, truth, judgements, about)
     (run / "evidence").write_json("metrics.json", _metrics(truth, query_ids, bm25, random, hostile))
     run.write_json("run.json", _record())
+
+
+def _calibrate(run: Folder, pairs: pa.Table, truth: np.ndarray, judgements: pa.Table, about: dict) -> None:
+    place = pairs.schema.get_field_index("label")
+    people = pairs.set_column(place, "label", pa.array(truth, pa.float32()))
+    _write(run / "held_out", "pairs", SCALE, people, {})
+    _write(run / "evidence" / "judgements", "judgements", SCALE, judgements, about)
+    tables = {"judgements": (run / "evidence" / "judgements").uri, "human": (run / "held_out").uri}
+    calibrate(CalibrateConfig(**tables, resamples=100), run / "calibration", lambda line: None)
 
 
 def _pairs(query_ids: list[str], truth: np.ndarray, bm25: np.ndarray, hostile: str) -> pa.Table:
@@ -203,8 +216,8 @@ def page(whole_run) -> Page:
 
 def test_every_section_is_there_and_ran(page):
     """A whole run shows all sections, none of them as not run, in well-formed HTML."""
-    assert page.tags.count("section") == 11
-    assert page.tags.count("h2") == 11
+    assert page.tags.count("section") == 12
+    assert page.tags.count("h2") == 12
     assert not page.open
     assert "Not run" not in page.words
 
@@ -238,6 +251,16 @@ def test_numbers_of_the_run_are_on_the_page(page, whole_run):
     assert "nDCG@10 (linear gain)" in page.words
     assert "The grades that it is compared with come from assessor, not from people." in page.words
     assert "0.01 EUR" in page.words
+
+
+def test_the_gate_stands_at_the_top_of_the_judge_and_calibration_after_it(page, whole_run):
+    """Each line of the gate's verdict comes before the agreement's sentences; the calibration names its method."""
+    evidence = whole_run / "evidence"
+    first = evidence.read_json("agreement.json")["verdict"][0].replace("\N{NO-BREAK SPACE}", " ")
+    for line in gate_lines(evidence.read_json("gate.json")):
+        assert page.words.index(line) < page.words.rindex(first)
+    chosen = (whole_run / "calibration").read_json("calibration.json")["method"]
+    assert f"Chosen by cross-fitted log-loss: {chosen}, on 480 pairs of 40 queries." in page.words
 
 
 def test_tables_and_charts_are_accessible(page):
@@ -281,7 +304,7 @@ def test_an_empty_folder_gives_a_page_of_parts_not_run(tmp_path):
     "missing",
     ["run.json", "pairs/table.json", f"judgements/{JUDGE}/table.json", "labels/replace/change.json",
      "labels/keep/change.json", "rerankers/keep/training.json", "judge/training.json", "evidence/agreement.json",
-     "evidence/metrics.json"],
+     "evidence/metrics.json", "evidence/gate.json", "calibration/calibration.json"],
 )  # fmt: skip
 def test_any_single_part_may_be_missing(tmp_path, missing):
     """A run without one of its files still gives a page, well-formed."""
