@@ -23,7 +23,7 @@ from relabel.errors import ConfigError
 from relabel.evidence.evaluate import EvaluateConfig
 from relabel.evidence.gate import GateConfig
 from relabel.judges import JudgeConfig
-from relabel.labels import AnyRule, Keep
+from relabel.labels import AnyRule, AtPrecision, Keep
 from relabel.prepare import PrepareConfig
 from relabel.storage import Folder
 from train.judge import JudgeTrainingConfig
@@ -116,7 +116,16 @@ class Recipe(Config):
             raise ValueError("a key 'held_out' where 'calibration' is set: the test's grades would be circular")
         if self.calibration and self.judge.calibration:
             raise ValueError("either 'calibration' or 'judge.calibration': a judge is calibrated once")
+        if self.promises and not self.held_out:
+            raise ValueError("a key 'held_out' for the rule at-precision: the test's grades would be circular")
+        if self.promises and self.calibration and not self.calibration.reserve:
+            raise ValueError("a key 'calibration.reserve' such as 0.5: at-precision needs grades that fitted nothing")
         return self
+
+    @property
+    def promises(self) -> list[str]:
+        """Folder names of the rules that promise a precision."""
+        return [name for name, rule in self.rules.items() if isinstance(rule, AtPrecision)]
 
     @property
     def rules(self) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from relabel.evidence.circularity import refuse_shared_queries
 from relabel.evidence.evaluate import METRICS, evaluate, read_test
 from relabel.evidence.gate import GATE, gate, pass_gate
 from relabel.evidence.measure_judge import AGREEMENT, free_scorers, measure_judge
+from relabel.evidence.promise import PROMISES, measure_promises
 from relabel.judges import JudgeConfig
 from relabel.judges.config import JUDGE_SPEED
 from relabel.labels import AdjustConfig
@@ -174,13 +175,17 @@ def run(recipe: Recipe, folder: Folder, log: Log = print) -> str:
         job.stage(
             f"adjust {name}",
             _has_table(labels) and labels.exists("change.json"),
-            lambda r=rule, out=labels: _adjusted(r, folder / "pairs", judgements, out, log),
+            lambda r=rule, out=labels: _adjusted(r, folder / "pairs", judgements, held_out, judged_people, out, log),
         )
         job.stage(
             f"train-reranker {name}",
             model.exists(TRAINING),
             lambda source=labels, out=model: _train_reranker(recipe, source, out, log),
         )
+    if recipe.promises:
+        judged_test = evidence / "test_judgements"
+        job.stage("judge test", _has_table(judged_test), lambda: _judged(judge, folder / "test", judged_test, log))
+        job.stage("promises", evidence.exists(PROMISES), lambda: _promises(recipe, folder, judged_test, log))
     job.stage("evaluate", evidence.exists(METRICS), lambda: _evaluated(recipe, folder, judge_folder, log))
     job.finish()
     folder.write_bytes(REPORT, build_report(folder).encode("utf-8"))
@@ -260,13 +265,28 @@ def _zero_shot_max_length(recipe: Recipe) -> int | None:
     return asked or (recipe.reranker.max_length if _zero_shot(recipe) == recipe.reranker.model else None)
 
 
-def _adjusted(rule: Any, pairs: Folder, judgements: Folder, out: Folder, log: Log) -> dict[str, Any]:
+def _adjusted(
+    rule: Any, pairs: Folder, judgements: Folder, human: Folder, judged_people: Folder, out: Folder, log: Log
+) -> dict[str, Any]:
     from jobs.adjust import adjust
 
     parameters = {key: value for key, value in rule.to_json().items() if key != "rule"}
-    config = AdjustConfig(pairs=pairs.uri, judgements=judgements.uri, rule=rule.name, parameters=parameters)
+    config = AdjustConfig(
+        pairs=pairs.uri,
+        judgements=judgements.uri,
+        human=human.uri,
+        human_judgements=judged_people.uri,
+        rule=rule.name,
+        parameters=parameters,
+    )
     manifest = adjust(config, out, log)
     return _counts(manifest) | {"actions": manifest.about["actions"]}
+
+
+def _promises(recipe: Recipe, folder: Folder, judged_test: Folder, log: Log) -> dict[str, Any]:
+    labels = {name: folder / "labels" / name for name in recipe.promises}
+    measure_promises(labels, judged_test, folder / "test", folder / "evidence", log)
+    return {"rules": recipe.promises}
 
 
 def _train_reranker(recipe: Recipe, labels: Folder, out: Folder, log: Log) -> dict[str, Any]:
@@ -332,7 +352,7 @@ def check_test(recipe: Recipe, folder: Folder) -> None:
     pairs = read_test(test, config.first_stage)
     if not config.allow_seen_queries:
         trained_on = [folder / "pairs", *([folder / "human"] if recipe.judge_training else [])]
-        trained_on += [folder / "held_out"] if recipe.calibration else []
+        trained_on += [folder / "held_out"] if recipe.calibration or recipe.promises else []
         refuse_shared_queries(pairs, test.uri, trained_on)
 
 

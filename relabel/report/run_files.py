@@ -42,6 +42,7 @@ class Run:
     agreement: dict | None = None
     gate: dict | None = None
     calibration: dict | None = None
+    promises: dict | None = None
     metrics: dict | None = None
 
     @property
@@ -76,6 +77,7 @@ def read_run(run: Folder) -> Run:
         agreement=_json(run / "evidence", "agreement.json"),
         gate=_json(run / "evidence", "gate.json"),
         calibration=_json(run / "calibration", "calibration.json"),
+        promises=_json(run / "evidence", "promises.json"),
         metrics=_json(run / "evidence", "metrics.json"),
         **tables,
     )

@@ -149,3 +149,14 @@ def test_calibration_needs_grades_that_test_nothing(recipe, folder, make_pairs):
         check_test(recipe(*settings), folder)
     with pytest.raises(ConfigError, match=r"either 'calibration' or 'judge\.calibration'"):
         recipe(*settings, "judge.calibration=there/calibration.json")
+
+
+def test_a_promise_needs_grades_that_fitted_nothing(recipe):
+    """at-precision asks for held-out grades, and for a part of them that the calibration does not use."""
+    rule = "adjust.rules=[at-precision]"
+    with pytest.raises(ConfigError, match=r"a key 'held_out' for the rule at-precision: .* circular"):
+        recipe(rule)
+    held_out = "held_out={dataset: data, format: beir}"
+    with pytest.raises(ConfigError, match=r"a key 'calibration\.reserve' such as 0\.5"):
+        recipe(rule, held_out, "calibration={}")
+    assert recipe(rule, held_out, "calibration={reserve: 0.5}").promises == ["at-precision"]
