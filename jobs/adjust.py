@@ -14,9 +14,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from relabel.errors import InputError
-from relabel.labels import AdjustConfig, ChangeCounts, Rule, adjust_rows, judgements_of
+from relabel.calibration.human_pairs import HumanPairs, read_human_pairs
+from relabel.errors import ConfigError, InputError
+from relabel.evidence.promise import PROMISE, learn
+from relabel.labels import AdjustConfig, AtPrecision, ChangeCounts, Rule, adjust_rows, judgements_of
 from relabel.ledger import PLAN, Marker, Plan, Shard, content_fingerprint, part_name, read_plan
+from relabel.lineage import write_queries_seen
 from relabel.records import JUDGEMENTS, QUARANTINE, Scale
 from relabel.storage import Folder
 from relabel.tables import Manifest, read_manifest, read_parts, read_whole
@@ -51,6 +54,7 @@ def adjust(config: AdjustConfig, out: Folder, log: Callable[[str], None] = print
     """Adjust the labels of `config.pairs` by `config.judgements` into `out`.
 
     Raises:
+        ConfigError: for `at-precision` without human grades to learn its thresholds on.
         InputError: where the judgements are of several judges, or a table is unfinished.
         LedgerError: where rows were lost or doubled, or `out` holds another rule's work.
     """
@@ -61,6 +65,12 @@ def adjust(config: AdjustConfig, out: Folder, log: Callable[[str], None] = print
     judged, rule = read_manifest(judgements, "judgements"), config.load_rule()
     if judged.scale is None or "judge_id" not in judged.about:
         raise InputError(f"{judgements.uri}/table.json", "no scale or judge_id", "a table that `relabel judge` wrote")
+    people, promise = None, None
+    if isinstance(rule, AtPrecision):
+        people = _human_pairs(config, rule)
+        rule, promise = learn(rule, people, judged)
+        for sentence in promise["sentences"]:
+            log(f"adjust {rule.name}: {sentence}")
     scale = read_manifest(pairs, "pairs").scale
     plan = _plan_over(pairs, judgements)
     if not plan:
@@ -88,12 +98,16 @@ def adjust(config: AdjustConfig, out: Folder, log: Callable[[str], None] = print
             "judge_id": judge,
             "judge_model": judged.about.get("model"),
             "judge_folder": judged.about.get("judge_folder"),
+            "selected_on": _selected_on(judged, [out.uri] if promise else []),
             "pairs": pairs.uri,
             "judgements": judgements.uri,
         },
         summary=_summary,
     )
     manifest = run_stage(stage, pairs, out, log)
+    if promise:
+        write_queries_seen(out, set(people.queries))
+        out.write_json(PROMISE, promise)
     if not out.exists(CHANGE):
         out.write_json(CHANGE, change_of(out, scale, judged.scale).to_json())
     return manifest
@@ -117,6 +131,24 @@ def _plan_over(pairs: Folder, judgements: Folder) -> Plan | None:
     plan = read_plan(judgements)
     inputs = {part: content_fingerprint(pairs, part) for part in read_manifest(pairs, "pairs").parts}
     return plan if plan.inputs == inputs else None
+
+
+def _human_pairs(config: AdjustConfig, rule: AtPrecision) -> HumanPairs:
+    if rule.learned or not (config.human and config.human_judgements):
+        found = "thresholds that were not learned here" if rule.learned else "no human grades to learn thresholds on"
+        raise ConfigError(
+            "rule at-precision",
+            found,
+            "pairs with human grades, and the judge's judgements of them",
+            "give --human and --human-judgements, or use promote-negatives with a threshold of your own",
+        )
+    return read_human_pairs(Folder(config.human_judgements), Folder(config.human))
+
+
+def _selected_on(judged: Manifest, promised: list[str]) -> list[str]:
+    """Folders whose `queries_seen.parquet` lists queries that, besides the judge's, decided these labels."""
+    calibration = judged.about.get("calibration")
+    return [*promised, *([Folder(calibration).uri.rpartition("/")[0]] if calibration else [])]
 
 
 def _task_id(rule: Rule, judge: str, plan: Plan | None) -> str:

@@ -49,6 +49,12 @@ STAGES = {
         "judge_training",
     ),
     "judge": Stage("relabel.judges:JudgeConfig", "jobs.judge:judge", "grade pairs with a judge", "judge"),
+    "calibrate": Stage(
+        "relabel.calibration.fit:CalibrateConfig",
+        "relabel.calibration.fit:calibrate",
+        "fit probabilities to human grades",
+        "calibration",
+    ),
     "robustness": Stage(
         "relabel.robustness.config:RobustnessConfig",
         "jobs.robustness:robustness",

@@ -151,6 +151,7 @@ def facts_of(config: JudgeConfig, name: str, dtype: str) -> dict[str, Any]:
         "prompt_id": prompt_named(config.prompt).prompt_id,
         "dtype": dtype,
         "judge_folder": trained.uri if trained else None,
+        "calibration": config.calibration,
         "pairs": config.pairs,
     }
 

@@ -17,11 +17,13 @@ import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
 from jobs.options import assigned
+from relabel.calibration.fit import CalibrateConfig
 from relabel.config import Config
 from relabel.errors import ConfigError
 from relabel.evidence.evaluate import EvaluateConfig
+from relabel.evidence.gate import GateConfig
 from relabel.judges import JudgeConfig
-from relabel.labels import AnyRule, Keep
+from relabel.labels import AnyRule, AtPrecision, Keep
 from relabel.prepare import PrepareConfig
 from relabel.robustness.config import RobustnessOptions
 from relabel.storage import Folder
@@ -39,6 +41,7 @@ SEEDED = (
     "test",
     "weak_training",
     "judge_training",
+    "calibration",
     "robustness",
     "reranker",
     "evaluate",
@@ -89,6 +92,8 @@ class Recipe(Config):
         weak_training: how the judge learns the `weak` labels; its model is what `judge_training` starts from.
         judge_training: how the judge is fine-tuned; left out: `judge.model` judges as it is.
         robustness: how far the judge's grades move when the held-out pairs are perturbed; left out: not tried.
+        gate: what the judge must reach on held-out grades before it relabels.
+        calibration: how its probabilities are fitted to the held-out grades; left out: they stay raw.
         judge, adjust, reranker, evaluate: see the stages.
     """
 
@@ -103,6 +108,8 @@ class Recipe(Config):
     judge_training: Annotated[JudgeTrainingConfig, _filled("pairs", inherited=FROM_JUDGE)] | None = None
     judge: Annotated[JudgeConfig, _filled("pairs")]
     robustness: RobustnessOptions | None = None
+    gate: GateConfig = GateConfig()
+    calibration: Annotated[CalibrateConfig, _filled("judgements", "human")] | None = None
     adjust: AdjustSection = AdjustSection()
     reranker: Annotated[RerankerConfig, _filled("labels")]
     evaluate: Annotated[EvaluateConfig, _filled("test", inherited=("models", "judge_folder"))]
@@ -120,6 +127,23 @@ class Recipe(Config):
         if self.weak and not self.judge_training:
             raise ValueError("a key 'judge_training' where 'weak' is set: human grades say what a grade is")
         return self
+
+    @model_validator(mode="after")
+    def _calibration_has_grades(self) -> Recipe:
+        if self.calibration and not self.held_out:
+            raise ValueError("a key 'held_out' where 'calibration' is set: the test's grades would be circular")
+        if self.calibration and self.judge.calibration:
+            raise ValueError("either 'calibration' or 'judge.calibration': a judge is calibrated once")
+        if self.promises and not self.held_out:
+            raise ValueError("a key 'held_out' for the rule at-precision: the test's grades would be circular")
+        if self.promises and self.calibration and not self.calibration.reserve:
+            raise ValueError("a key 'calibration.reserve' such as 0.5: at-precision needs grades that fitted nothing")
+        return self
+
+    @property
+    def promises(self) -> list[str]:
+        """Folder names of the rules that promise a precision."""
+        return [name for name, rule in self.rules.items() if isinstance(rule, AtPrecision)]
 
     @property
     def rules(self) -> dict[str, Any]:

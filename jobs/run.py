@@ -21,10 +21,14 @@ from jobs.judge import identity
 from jobs.recipe import FROM_JUDGE, Recipe
 from jobs.robustness import ROBUSTNESS, robustness
 from relabel import __version__, hardware
+from relabel.calibration.fit import calibrate
+from relabel.calibration.record import CALIBRATION
 from relabel.errors import ConfigError, InputError
 from relabel.evidence.circularity import refuse_shared_queries
 from relabel.evidence.evaluate import METRICS, evaluate, read_test
+from relabel.evidence.gate import GATE, gate, pass_gate
 from relabel.evidence.measure_judge import AGREEMENT, free_scorers, measure_judge
+from relabel.evidence.promise import PROMISES, measure_promises
 from relabel.judges import JudgeConfig
 from relabel.judges.config import JUDGE_SPEED
 from relabel.labels import AdjustConfig
@@ -162,6 +166,13 @@ def run(recipe: Recipe, folder: Folder, log: Log = print) -> str:
         evidence.exists(AGREEMENT),
         lambda: _agreement(recipe, judged_people, held_out, evidence, judge_folder, log),
     )
+    job.stage("gate", _gate_is_passed(recipe, evidence), lambda: _gated(recipe, evidence, log))
+    if recipe.calibration:
+        fitted = folder / "calibration"
+        job.stage(
+            "calibrate", fitted.exists(CALIBRATION), lambda: _calibrated(recipe, judged_people, held_out, fitted, log)
+        )
+        judge = judge.model_copy(update={"calibration": f"{fitted.uri}/{CALIBRATION}"})
     if recipe.robustness:
         moved = folder / "robustness"
         job.stage("robustness", moved.exists(ROBUSTNESS), lambda: _robustness(recipe, judge, held_out, moved, log))
@@ -172,13 +183,17 @@ def run(recipe: Recipe, folder: Folder, log: Log = print) -> str:
         job.stage(
             f"adjust {name}",
             _has_table(labels) and labels.exists("change.json"),
-            lambda r=rule, out=labels: _adjusted(r, folder / "pairs", judgements, out, log),
+            lambda r=rule, out=labels: _adjusted(r, folder / "pairs", judgements, held_out, judged_people, out, log),
         )
         job.stage(
             f"train-reranker {name}",
             model.exists(TRAINING),
             lambda source=labels, out=model: _train_reranker(recipe, source, out, log),
         )
+    if recipe.promises:
+        judged_test = evidence / "test_judgements"
+        job.stage("judge test", _has_table(judged_test), lambda: _judged(judge, folder / "test", judged_test, log))
+        job.stage("promises", evidence.exists(PROMISES), lambda: _promises(recipe, folder, judged_test, log))
     job.stage("evaluate", evidence.exists(METRICS), lambda: _evaluated(recipe, folder, judge_folder, log))
     job.finish()
     folder.write_bytes(REPORT, build_report(folder).encode("utf-8"))
@@ -244,6 +259,28 @@ def _robustness(recipe: Recipe, judge: JudgeConfig, pairs: Folder, out: Folder, 
     return {"verdict": robustness(config, out, log)["verdict"]}
 
 
+def _gate_is_passed(recipe: Recipe, evidence: Folder) -> bool:
+    """Whether `gate.json` holds what the recipe asks now, and it lets the run go on."""
+    found = gate(recipe.gate, evidence.read_json(AGREEMENT))
+    allowed = found["passed"] or recipe.gate.on_failure == "warn"
+    return allowed and evidence.exists(GATE) and evidence.read_json(GATE) == found
+
+
+def _gated(recipe: Recipe, evidence: Folder, log: Log) -> dict[str, Any]:
+    found = pass_gate(recipe.gate, evidence.read_json(AGREEMENT), evidence)
+    for sentence in found["sentences"]:
+        log(f"gate: {sentence}")
+    if not found["passed"]:
+        log("gate: the judge fails and the recipe says warn: the run goes on at your own risk")
+    return {"passed": found["passed"], "on_failure": found["on_failure"]}
+
+
+def _calibrated(recipe: Recipe, judgements: Folder, human: Folder, out: Folder, log: Log) -> dict[str, Any]:
+    config = recipe.calibration.model_copy(update={"judgements": judgements.uri, "human": human.uri})
+    found = calibrate(config, out, log)
+    return {key: found[key] for key in ("method", "pairs", "queries", "queries_reserved")}
+
+
 def _zero_shot(recipe: Recipe) -> str:
     """The untrained encoder to compare with: what the recipe names, else what the re-rankers start from."""
     return recipe.evaluate.zero_shot or recipe.reranker.model
@@ -255,13 +292,28 @@ def _zero_shot_max_length(recipe: Recipe) -> int | None:
     return asked or (recipe.reranker.max_length if _zero_shot(recipe) == recipe.reranker.model else None)
 
 
-def _adjusted(rule: Any, pairs: Folder, judgements: Folder, out: Folder, log: Log) -> dict[str, Any]:
+def _adjusted(
+    rule: Any, pairs: Folder, judgements: Folder, human: Folder, judged_people: Folder, out: Folder, log: Log
+) -> dict[str, Any]:
     from jobs.adjust import adjust
 
     parameters = {key: value for key, value in rule.to_json().items() if key != "rule"}
-    config = AdjustConfig(pairs=pairs.uri, judgements=judgements.uri, rule=rule.name, parameters=parameters)
+    config = AdjustConfig(
+        pairs=pairs.uri,
+        judgements=judgements.uri,
+        human=human.uri,
+        human_judgements=judged_people.uri,
+        rule=rule.name,
+        parameters=parameters,
+    )
     manifest = adjust(config, out, log)
     return _counts(manifest) | {"actions": manifest.about["actions"]}
+
+
+def _promises(recipe: Recipe, folder: Folder, judged_test: Folder, log: Log) -> dict[str, Any]:
+    labels = {name: folder / "labels" / name for name in recipe.promises}
+    measure_promises(labels, judged_test, folder / "test", folder / "evidence", log)
+    return {"rules": recipe.promises}
 
 
 def _train_reranker(recipe: Recipe, labels: Folder, out: Folder, log: Log) -> dict[str, Any]:
@@ -328,6 +380,7 @@ def check_test(recipe: Recipe, folder: Folder) -> None:
     if not config.allow_seen_queries:
         trained_on = [folder / "pairs", *([folder / "human"] if recipe.judge_training else [])]
         trained_on += [folder / "weak"] if recipe.weak_training else []
+        trained_on += [folder / "held_out"] if recipe.calibration or recipe.promises else []
         refuse_shared_queries(pairs, test.uri, trained_on)
 
 
@@ -343,6 +396,7 @@ BEGUN = {
     "judge_training": (f"judge/{STARTED}", f"evidence/judgements/{PLAN}"),
     "robustness": (f"robustness/pairs/{MANIFEST}",),
     "seed": (f"evidence/{AGREEMENT}",),
+    "calibration": (f"calibration/{CALIBRATION}",),
     "adjust": ("labels",),
     "reranker": ("rerankers",),
     "evaluate": (f"evidence/{METRICS}",),

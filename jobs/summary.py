@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from relabel.evidence.evaluate import METRICS
+from relabel.evidence.gate import GATE, gate_lines
 from relabel.evidence.measure_judge import AGREEMENT
 from relabel.report.words import count, interval, share, signed, value
 from relabel.storage import Folder
@@ -15,6 +16,8 @@ def print_summary(folder: Folder) -> None:
         print("\nThe judge")
         for sentence in evidence.read_json(AGREEMENT)["verdict"]:
             print(f"  {sentence}")
+    if evidence.exists(GATE):
+        print("\n".join(f"  {line}" for line in gate_lines(evidence.read_json(GATE))))
     if evidence.exists(METRICS):
         print("\nOn the test judgements")
         print(metric_table(evidence.read_json(METRICS)))

@@ -236,8 +236,8 @@ def train_reranker(config: RerankerConfig, out: Folder, log: Callable[[str], Non
     )
     log(f"supervision: {shown_counts(written.counts)}")
     outcome = launch(RerankerTask(config, supervision), config, written.epochs, supervision, out, log)
-    judge_folder = manifest.about.get("judge_folder")
-    inherited = _seen_by_judge(judge_folder) if judge_folder else set()
+    behind = [manifest.about.get("judge_folder"), *(manifest.about.get("selected_on") or [])]
+    inherited = set().union(*(_seen_by_judge(uri) for uri in behind if uri))
     extra = {
         "architecture": config.architecture,
         "loss": config.loss,
@@ -251,7 +251,7 @@ def train_reranker(config: RerankerConfig, out: Folder, log: Callable[[str], Non
 
 
 def _seen_by_judge(uri: str) -> set[str]:
-    """What the judge behind the labels has seen; raises InputError where its list is gone: lineage would be lost."""
+    """What the judge behind the labels, or its calibration, has seen; raises InputError where the list is gone."""
     if not Folder(uri).exists(QUERIES_SEEN):
         raise InputError(
             uri,

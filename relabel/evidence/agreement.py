@@ -106,7 +106,7 @@ def agreement(
         "calibration": {
             "error": interval(rater.calibration_error(bins)).to_json(),
             "mean_probability": float(chance_relevant.mean()),
-            "bins": _reliability(bins.sum(axis=0)),
+            "bins": reliability(bins.sum(axis=0)),
         },
         "comparisons": [measure.comparison(name, expected, scores) for name, scores in (others or {}).items()],
     }
@@ -184,7 +184,8 @@ def _counts(confusion: np.ndarray) -> list[list[int]]:
     return confusion.sum(axis=0).astype(int).tolist()
 
 
-def _reliability(sums: np.ndarray) -> list[dict]:
+def reliability(sums: np.ndarray) -> list[dict]:
+    """Filled bins of a reliability diagram from their sums of rows, probability and truth [bins, 3]."""
     return [
         {
             "from": place / len(sums),

@@ -23,6 +23,8 @@ from relabel.storage import Folder
 from relabel.tables import read_manifest, read_whole
 
 AGREEMENT = "agreement.json"
+#: Names of the free scorers in `comparisons`.
+BM25, ENCODER = "BM25", "the zero-shot encoder"
 
 
 def measure_judge(
@@ -110,9 +112,9 @@ def free_scorers(zero_shot: str | None) -> dict[str, Callable[[pa.Table], np.nda
     Args:
         zero_shot: an untrained encoder (package model or folder); None leaves it out.
     """
-    found: dict[str, Callable[[pa.Table], np.ndarray]] = {"BM25": bm25_scores}
+    found: dict[str, Callable[[pa.Table], np.ndarray]] = {BM25: bm25_scores}
     if zero_shot:
-        found["the zero-shot encoder"] = lambda pairs: encoder_scores(zero_shot, pairs)
+        found[ENCODER] = lambda pairs: encoder_scores(zero_shot, pairs)
     return found
 
 

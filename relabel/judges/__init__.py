@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from relabel.calibration.record import Calibration
 from relabel.judges.base import Judge, Judged
+from relabel.judges.calibrated import CalibratedJudge
 from relabel.judges.config import JudgeConfig
 
 #: Engine → module with `build(config)`; imported when used, since vLLM and torch are heavy.
@@ -19,12 +21,13 @@ ENGINES = {
 
 
 def load_judge(config: JudgeConfig) -> Judge:
-    """The judge that `config` describes, with its model in memory.
+    """The judge that `config` describes, with its model in memory and its calibration, if it has one.
 
     Raises:
-        InputError: where the model folder or the prompt does not fit.
+        InputError: where the model folder, the prompt or the calibration does not fit.
     """
-    return import_module(ENGINES[config.engine]).build(config)
+    raw = import_module(ENGINES[config.engine]).build(config.model_copy(update={"calibration": None}))
+    return CalibratedJudge(raw, Calibration.read(config.calibration)) if config.calibration else raw
 
 
 __all__ = ["ENGINES", "Judge", "JudgeConfig", "Judged", "load_judge"]

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from relabel.calibration.record import Calibration, not_for
 from relabel.config import Config
 from relabel.hardware import has_gpu
 from relabel.models import local_model, model_fingerprint
@@ -44,6 +45,7 @@ class JudgeConfig(Config):
         prompt: name of a prompt.
         dtype: `auto` takes bfloat16 where the hardware computes in it, else float32.
         max_document_tokens, max_query_tokens: budgets; what is longer is cut and marked.
+        calibration: address of a `calibration.json` that was fitted for this judge; null: raw distributions.
         shard_rows: rows a shard, the unit of work; null: chosen from engine and hardware, and printed.
         actors: judge actors; a fixed pool.
         num_gpus: GPUs an actor; null: 1 × `tensor_parallel_size` where the cluster has GPUs, else 0.
@@ -64,6 +66,7 @@ class JudgeConfig(Config):
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     max_document_tokens: int = Field(256, ge=8, le=100_000)
     max_query_tokens: int = Field(96, ge=4, le=100_000)
+    calibration: str | None = None
     shard_rows: int | None = Field(None, ge=1)
     actors: int = Field(1, ge=1)
     num_gpus: float | None = Field(None, ge=0)
@@ -89,11 +92,26 @@ class JudgeConfig(Config):
 
 
 def judge_id(config: JudgeConfig, dtype: str) -> str:
-    """`<engine>-<16 hex>`: model files, prompt, grade labels, dtype and truncation; nothing that only changes speed.
+    """`<engine>-<16 hex>`: model files, prompt, grade labels, dtype, truncation and the calibration's content; nothing
+    that only changes speed.
 
     Args:
         dtype: the resolved dtype, never `auto`.
+
+    Raises:
+        InputError: for a calibration that cannot be used, or was fitted for another judge.
     """
+    raw = raw_judge_id(config, dtype)
+    if not config.calibration:
+        return raw
+    calibration = Calibration.read(config.calibration)
+    if calibration.judge_id != raw:
+        raise not_for(raw, calibration.judge_id, config.calibration)
+    return calibration.calibrated_id
+
+
+def raw_judge_id(config: JudgeConfig, dtype: str) -> str:
+    """The id of the judge without its calibration; arguments as for `judge_id`."""
     prompt = prompt_named(config.prompt)
     facts = {"engine": config.engine, "prompt": prompt.prompt_id, "labels": prompt.labels}
     if config.engine == "lexical":

@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 from relabel.config import Config
 from relabel.errors import ConfigError
 from relabel.labels.adjust import adjust_rows, judgements_of
+from relabel.labels.at_precision import AtPrecision
 from relabel.labels.blend import Blend
 from relabel.labels.change import ChangeCounts
 from relabel.labels.demote_positives import DemotePositives
@@ -27,7 +28,7 @@ from relabel.labels.replace import Replace
 from relabel.labels.rule import Action, Decision, Evidence, Rule
 
 RULES: dict[str, type[Rule]] = {
-    rule.name: rule for rule in (Keep, Replace, PromoteNegatives, DemotePositives, DropUncertain, Blend)
+    rule.name: rule for rule in (Keep, Replace, PromoteNegatives, DemotePositives, DropUncertain, Blend, AtPrecision)
 }
 
 
@@ -65,6 +66,8 @@ class AdjustConfig(Config):
 
     pairs: str = Field(description="URI of the pairs table that was judged")
     judgements: str = Field(description="URI of the judgements table")
+    human: str = Field("", description="URI of pairs with human grades; at-precision learns its thresholds on them")
+    human_judgements: str = Field("", description="URI of the judge's judgements of these, raw or calibrated alike")
     rule: str = Field("replace", description=f"one of {', '.join(RULES)}")
     parameters: dict[str, Any] = Field(default_factory=dict, description="the rule's parameters, name to value")
 
@@ -98,6 +101,7 @@ __all__ = [
     "Action",
     "AdjustConfig",
     "AnyRule",
+    "AtPrecision",
     "ChangeCounts",
     "Decision",
     "Evidence",

@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from relabel.report import (
+    calibration,
     changes,
     cost,
     examples,
@@ -15,6 +16,7 @@ from relabel.report import (
     grades,
     judge,
     per_query,
+    promises,
     provenance,
     ranking,
     robustness,
@@ -30,10 +32,12 @@ SECTIONS = (
     ranking,
     per_query,
     judge,
+    calibration,
     robustness,
     funnel,
     grades,
     changes,
+    promises,
     examples,
     training,
     cost,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from relabel.evidence.gate import gate_lines
 from relabel.evidence.verdict import headline_auc
-from relabel.report.blocks import Block, Bullets, Cell, Dot, Dots, Line, Lines, Section, Table, Text, not_run
+from relabel.report.blocks import Block, Bullets, Cell, Dot, Dots, Line, Lines, Notice, Section, Table, Text, not_run
 from relabel.report.run_files import Run
 from relabel.report.words import count, interval, share, value
 
@@ -17,6 +18,7 @@ def section(run: Run) -> Section:
         return not_run("judge", TITLE, "the judge's agreement with human grades")
     found = run.agreement
     blocks: list[Block] = [
+        *_gate(run),
         Bullets(found["verdict"]),
         *(_auc_dots(found, view, caption) for view, caption in _views(found)),
         _table(found),
@@ -26,6 +28,13 @@ def section(run: Run) -> Section:
         blocks.append(_reliability(found))
     blocks.append(Text(_left_out(found)))
     return Section("judge", TITLE, blocks)
+
+
+def _gate(run: Run) -> list[Block]:
+    """The verdict of the gate; empty for a run folder without one."""
+    if not run.gate:
+        return []
+    return [Notice(" ".join(gate_lines(run.gate)), "good" if run.gate["passed"] else "warn")]
 
 
 def _views(found: dict) -> list[tuple[str, str]]:

@@ -41,6 +41,9 @@ class Run:
     rerankers: dict[str, dict] = field(default_factory=dict)
     agreement: dict | None = None
     robustness: dict | None = None
+    gate: dict | None = None
+    calibration: dict | None = None
+    promises: dict | None = None
     metrics: dict | None = None
 
     @property
@@ -74,6 +77,9 @@ def read_run(run: Folder) -> Run:
         rerankers=dict(sorted(filter(itemgetter(1), rerankers.items()), key=_original_first)),
         agreement=_json(run / "evidence", "agreement.json"),
         robustness=_json(run / "robustness", "robustness.json"),
+        gate=_json(run / "evidence", "gate.json"),
+        calibration=_json(run / "calibration", "calibration.json"),
+        promises=_json(run / "evidence", "promises.json"),
         metrics=_json(run / "evidence", "metrics.json"),
         **tables,
     )

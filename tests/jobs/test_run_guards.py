@@ -129,3 +129,34 @@ def test_a_section_alone_has_what_a_run_gives_it(tmp_path, recipe):
     assert section_values(str(tmp_path / "mine.yaml"), "judge").get("seed") is None
     with pytest.raises(ConfigError, match="no section 'evaluate'"):
         section_values(str(tmp_path / "mine.yaml"), "evaluate")
+
+
+def test_the_gate_may_change_in_a_run_that_it_stopped(recipe, folder):
+    """Nothing that is done depends on the gate, so a begun run takes another."""
+    for file in ("pairs/table.json", "evidence/agreement.json", "evidence/judgements/plan.json"):
+        folder.write_json(file, {})
+    same_recipe(recipe("gate.on_failure=warn", "gate.beat=[]"), folder)
+
+
+def test_calibration_needs_grades_that_test_nothing(recipe, folder, make_pairs):
+    """Without `held_out`, or with test queries in it, calibrated labels would be circular evidence."""
+    with pytest.raises(ConfigError, match=r"a key 'held_out' where 'calibration' is set: .* circular"):
+        recipe("calibration={}")
+    settings = ("held_out={dataset: data, format: beir}", "calibration={}", "evaluate.first_stage=false")
+    for name, text in (("test", "what is it"), ("pairs", "else"), ("human", "else"), ("held_out", "What is it")):
+        _write(folder / name, make_pairs([("q", "d", text, "text", 1)], "human"))
+    with pytest.raises(CircularEvidence, match=r"also in .*/held_out"):
+        check_test(recipe(*settings), folder)
+    with pytest.raises(ConfigError, match=r"either 'calibration' or 'judge\.calibration'"):
+        recipe(*settings, "judge.calibration=there/calibration.json")
+
+
+def test_a_promise_needs_grades_that_fitted_nothing(recipe):
+    """at-precision asks for held-out grades, and for a part of them that the calibration does not use."""
+    rule = "adjust.rules=[at-precision]"
+    with pytest.raises(ConfigError, match=r"a key 'held_out' for the rule at-precision: .* circular"):
+        recipe(rule)
+    held_out = "held_out={dataset: data, format: beir}"
+    with pytest.raises(ConfigError, match=r"a key 'calibration\.reserve' such as 0\.5"):
+        recipe(rule, held_out, "calibration={}")
+    assert recipe(rule, held_out, "calibration={reserve: 0.5}").promises == ["at-precision"]

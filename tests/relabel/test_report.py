@@ -9,11 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from relabel.calibration.fit import CalibrateConfig, calibrate
+from relabel.calibration.human_pairs import read_human_pairs
 from relabel.evidence.agreement import agreement
 from relabel.evidence.comparison import System, compare
+from relabel.evidence.gate import GateConfig, gate_lines, pass_gate
 from relabel.evidence.metrics import Pool, rank_pool
+from relabel.evidence.promise import achieved, learn
 from relabel.judges import JudgeConfig, load_judge
-from relabel.labels import ChangeCounts, adjust_rows, load_rule
+from relabel.labels import AtPrecision, ChangeCounts, adjust_rows, load_rule
 from relabel.records import JUDGEMENTS, PAIRS, QUARANTINE, Scale
 from relabel.report.build import build_report
 from relabel.report.words import interval, share
@@ -65,9 +69,24 @@ def make_run(run: Folder, hostile: str = "", seed: int = 0) -> None:
     others = {"BM25": bm25, "the zero-shot encoder": truth + random.normal(scale=1.2, size=len(truth))}
     found = agreement(truth, grades, probabilities, query_ids, SCALE, SCALE, others, {"assessor": len(truth)}, 200)
     (run / "evidence").write_json("agreement.json", found)
+    pass_gate(GateConfig(on_failure="warn"), found, run / "evidence")
+    _calibrate(run, pairs, truth, judgements, about)
     (run / "evidence").write_json("metrics.json", _metrics(truth, query_ids, bm25, random, hostile))
     (run / "robustness").write_json("robustness.json", _robustness(pairs.slice(0, 60)))
     run.write_json("run.json", _record())
+
+
+def _calibrate(run: Folder, pairs: pa.Table, truth: np.ndarray, judgements: pa.Table, about: dict) -> None:
+    place = pairs.schema.get_field_index("label")
+    people = pairs.set_column(place, "label", pa.array(truth, pa.float32()))
+    _write(run / "held_out", "pairs", SCALE, people, {})
+    _write(run / "evidence" / "judgements", "judgements", SCALE, judgements, about)
+    tables = {"judgements": (run / "evidence" / "judgements").uri, "human": (run / "held_out").uri}
+    calibrate(CalibrateConfig(**tables, resamples=100), run / "calibration", lambda line: None)
+    graded = read_human_pairs(run / "evidence" / "judgements", run / "held_out")
+    _, promise = learn(AtPrecision(target=0.7, delta=0.3), graded, graded.manifest)
+    promise["achieved"] = achieved(promise, graded, graded.manifest)
+    (run / "evidence").write_json("promises.json", {"at-precision": promise})
 
 
 def _pairs(query_ids: list[str], truth: np.ndarray, bm25: np.ndarray, hostile: str) -> pa.Table:
@@ -215,8 +234,8 @@ def page(whole_run) -> Page:
 
 def test_every_section_is_there_and_ran(page):
     """A whole run shows all sections, none of them as not run, in well-formed HTML."""
-    assert page.tags.count("section") == 12
-    assert page.tags.count("h2") == 12
+    assert page.tags.count("section") == 14
+    assert page.tags.count("h2") == 14
     assert not page.open
     assert "Not run" not in page.words
 
@@ -267,6 +286,26 @@ def test_robustness_is_on_the_page(page, whole_run):
     assert [words for words in expected if words.replace("\N{NO-BREAK SPACE}", " ") not in page.words] == []
 
 
+def test_the_gate_stands_at_the_top_of_the_judge_and_calibration_after_it(page, whole_run):
+    """Each line of the gate's verdict comes before the agreement's sentences; the calibration names its method."""
+    evidence = whole_run / "evidence"
+    first = evidence.read_json("agreement.json")["verdict"][0].replace("\N{NO-BREAK SPACE}", " ")
+    for line in gate_lines(evidence.read_json("gate.json")):
+        assert page.words.index(line) < page.words.rindex(first)
+    chosen = (whole_run / "calibration").read_json("calibration.json")["method"]
+    assert f"Chosen by cross-fitted log-loss: {chosen}, on 480 pairs of 40 queries." in page.words
+
+
+def test_promised_stands_against_achieved(page, whole_run):
+    """What was promised on which queries, and what the test's grades say, is on the page for each direction."""
+    promise = (whole_run / "evidence").read_json("promises.json")["at-precision"]
+    assert promise["achieved"]
+    for sentence in promise["sentences"]:
+        assert sentence in page.words
+    assert "20 queries chose the order of thresholds, 20 others tested them." in page.words
+    assert page.words.count(" holds") + page.words.count(" broken") >= len(promise["achieved"])
+
+
 def test_tables_and_charts_are_accessible(page):
     """Every table is named by a caption, every drawing has a label, and the page a language and a viewport."""
     captions = {attributes["id"] for tag, attributes in page.elements if tag == "figcaption" and "id" in attributes}
@@ -308,7 +347,8 @@ def test_an_empty_folder_gives_a_page_of_parts_not_run(tmp_path):
     "missing",
     ["run.json", "pairs/table.json", f"judgements/{JUDGE}/table.json", "labels/replace/change.json",
      "labels/keep/change.json", "rerankers/keep/training.json", "judge/training.json", "evidence/agreement.json",
-     "evidence/metrics.json", "robustness/robustness.json"],
+     "evidence/metrics.json", "evidence/gate.json", "calibration/calibration.json", "evidence/promises.json",
+     "robustness/robustness.json"],
 )  # fmt: skip
 def test_any_single_part_may_be_missing(tmp_path, missing):
     """A run without one of its files still gives a page, well-formed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from relabel.errors import ConfigError
 from relabel.labels import RULES, Evidence, adjust_rows, load_rule
 from relabel.labels.adjust import decide
 from relabel.labels.drop_uncertain import normalised_entropy
@@ -22,6 +23,8 @@ SETTINGS = [
     {"rule": "drop-uncertain", "max_entropy": None, "min_probability": 0.6, "contradiction": None},
     {"rule": "blend"},
     {"rule": "blend", "alpha": 0.0, "unjudged_weight": 0.25},
+    {"rule": "at-precision", "learned": True},
+    {"rule": "at-precision", "learned": True, "promote_from": 0.6, "demote_from": 0.7},
 ]
 
 
@@ -68,7 +71,8 @@ SURE_3, SURE_0, FLAT = [0.0, 0.0, 0.1, 0.9], [0.9, 0.1, 0.0, 0.0], [0.25, 0.25, 
 
 def test_all_six_rules_are_registered_under_their_own_name():
     """The registry holds the six rules by the names of the command line."""
-    assert list(RULES) == ["keep", "replace", "promote-negatives", "demote-positives", "drop-uncertain", "blend"]
+    names = ["keep", "replace", "promote-negatives", "demote-positives", "drop-uncertain", "blend", "at-precision"]
+    assert list(RULES) == names
     assert all(RULES[name].name == name for name in RULES)
 
 
@@ -310,3 +314,20 @@ def test_an_empty_shard_stays_empty(rule):
     pairs = make_pairs([])
     table = adjust_rows(pairs, make_judgements(pairs, [], GRADED), BINARY, GRADED, rule, "j1")
     assert (table.num_rows, table.schema) == (0, LABELS)
+
+
+def test_at_precision_changes_only_over_its_thresholds():
+    """Negatives and unlabelled pairs are promoted from one threshold on, positives demoted from the other on."""
+    sure, unsure, against = [0.0, 0.1, 0.3, 0.6], [0.1, 0.3, 0.3, 0.3], [0.8, 0.1, 0.1, 0.0]
+    given = evidence([0.0, None, 0.0, 1.0, 1.0], [sure, sure, unsure, against, unsure])
+    values = {"rule": "at-precision", "learned": True, "promote_from": 0.9, "demote_from": 0.9}
+    words = [row[2] for row in outcome(values, given)]
+    assert words == ["promoted", "promoted", "kept", "demoted", "kept"]
+    assert [row[2] for row in outcome(values | {"promote_from": None, "demote_from": 0.95}, given)] == ["kept"] * 5
+    assert outcome(values | {"include_unlabelled": False}, given)[1] == (None, 0.0, "kept")
+
+
+def test_at_precision_does_nothing_before_it_has_learned():
+    """Without thresholds from human grades the rule refuses, and says where they come from."""
+    with pytest.raises(ConfigError, match=r"no thresholds; wanted human grades .*--human and --human-judgements"):
+        decide(load_rule({"rule": "at-precision"}), evidence([0.0], [[0.25] * 4]))
