@@ -65,6 +65,7 @@ def _table(found: dict) -> Table:
         ["Cohen's κ", interval(found["kappa"]["unweighted"], 2), "unrelated graders: 0"],
         ["Cohen's κ, linear weights", interval(found["kappa"]["linear"], 2), "unrelated graders: 0"],
         ["Cohen's κ, quadratic weights", interval(found["kappa"]["quadratic"], 2), "unrelated graders: 0"],
+        ["Krippendorff's α, ordinal", interval(found["alpha"], 2), "unrelated graders with the same shares: 0"],
         ["Cohen's κ, relevant or not", interval(binary["kappa"], 2), "unrelated graders: 0"],
         ["Kendall's τ inside a query", interval(found["kendall"], 2), _others_kendall(found)],
         ["mean error of the expected grade, in human grades", interval(error["judge"], 2),
