@@ -28,7 +28,8 @@ def add_options(parser: argparse.ArgumentParser, config: type[Config], skip: fro
             continue
         kind = _plain(field.annotation)
         if kind is None:
-            add_nested(parser, name, nested_config(field.annotation), f"{name}.")
+            named = f"{name}.NAME." if get_origin(field.annotation) is dict else f"{name}."
+            add_nested(parser, name, nested_config(field.annotation), named)
             continue
         options = [f"--{name.replace('_', '-')}", *filter(None, [aliases.get(name)])]
         shown = field.description or meanings.get(name, "")

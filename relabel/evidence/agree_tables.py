@@ -85,12 +85,12 @@ def difference_table(found: dict) -> TextTable:
     measures = list(dict.fromkeys(row["measure"] for row in found["comparisons"]))
     cells: dict[str, dict[str, str]] = {}
     for row in found["comparisons"]:
-        text = f"{_signed(row['difference'])}, p {row['p_holm']:.3f}"
+        text = f"{_signed(row['difference'])}, p {'< 0.001' if row['p_holm'] < 0.001 else format(row['p_holm'], '.3f')}"
         cells.setdefault(row["judge"], {})[row["measure"]] = text
     rows = [[judge, *(by.get(measure, NOTHING) for measure in measures)] for judge, by in cells.items()]
     return TextTable(
-        f"Each judge minus {found['reference']}: paired differences, and p-values corrected for "
-        f"{found['comparisons'][0]['tests_corrected_for']} judges (Holm)",
+        f"Each judge minus {found['reference']}: paired differences, and p-values corrected for the number of judges "
+        f"in a column (Holm)",
         ["judge", *measures],
         rows,
     )

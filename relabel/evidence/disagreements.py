@@ -53,7 +53,7 @@ def furthest_apart(
 
 def with_texts(entries: Sequence[dict], pairs: pa.Table | None) -> Iterator[dict]:
     """Each entry with `query`, `title` and `text` in place of `row`, which counts rows of `pairs`; empty without it."""
-    rows = [entry["row"] for entry in entries]
+    rows = pa.array([entry["row"] for entry in entries], pa.int64())
     names = ("query", "title", "text")
     texts = pairs.select(names).take(rows).to_pylist() if pairs is not None else [dict.fromkeys(names, "")] * len(rows)
     for entry, text in zip(entries, texts, strict=True):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from relabel.evidence.verdict import headline_auc
+from relabel.report import side_by_side
 from relabel.report.blocks import Block, Bullets, Cell, Dot, Dots, Line, Lines, Section, Table, Text, not_run
+from relabel.report.disagreements import folded
 from relabel.report.run_files import Run
 from relabel.report.words import count, interval, share, value
 
@@ -14,6 +16,8 @@ AXIS_START = 0.3
 
 def section(run: Run) -> Section:
     if not run.agreement:
+        if run.agree:
+            return Section("judge", TITLE, side_by_side.blocks(run.agree))
         return not_run("judge", TITLE, "the judge's agreement with human grades")
     found = run.agreement
     blocks: list[Block] = [
@@ -25,6 +29,7 @@ def section(run: Run) -> Section:
     if found["calibration"]["bins"]:
         blocks.append(_reliability(found))
     blocks.append(Text(_left_out(found)))
+    blocks += [*folded(found.get("disagreements", []), "the judge"), *side_by_side.blocks(run.agree)]
     return Section("judge", TITLE, blocks)
 
 

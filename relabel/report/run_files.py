@@ -1,8 +1,8 @@
 """What a run folder holds, read once for all sections: manifests and JSON records, None where a part is missing.
 
 In: RUN (run.json, pairs/, human/, test/, judge/, judgements/*/, labels/*/, rerankers/*/, evidence/). Nothing but small
-files is read: no text of a table reaches the page except through the examples in change.json and the queries in
-metrics.json, both clipped by their writers.
+files is read: no text of a table reaches the page except through the examples in change.json, agreement.json and
+agree.json and the queries in metrics.json, all clipped by their writers.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Run:
     labels: list[Labels] = field(default_factory=list)
     rerankers: dict[str, dict] = field(default_factory=dict)
     agreement: dict | None = None
+    agree: dict | None = None
     metrics: dict | None = None
 
     @property
@@ -72,6 +73,7 @@ def read_run(run: Folder) -> Run:
         labels=sorted((entry for entry in labels if entry.manifest or entry.change), key=_keep_first),
         rerankers=dict(sorted(filter(itemgetter(1), rerankers.items()), key=_original_first)),
         agreement=_json(run / "evidence", "agreement.json"),
+        agree=_json(run / "evidence", "agree.json"),
         metrics=_json(run / "evidence", "metrics.json"),
         **tables,
     )
