@@ -71,6 +71,9 @@ STAGES = {
         "measure on human judgements",
         "evaluate",
     ),
+    "agree": Stage(
+        "relabel.evidence.agree:AgreeConfig", "relabel.evidence.agree:agree", "judges against people, side by side"
+    ),
     "export": Stage(
         "relabel.formats.export:ExportConfig", "relabel.formats.export:export", "write a table in another format"
     ),

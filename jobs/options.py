@@ -41,7 +41,8 @@ def _add_fields(parser: argparse.ArgumentParser, config: type[Config], skip: fro
             _add_fields(parser, nested_config(field.annotation), frozenset(config.model_fields), f"{name}.")
             continue
         if kind is None:
-            add_nested(parser, name, nested_config(field.annotation), f"{prefix}{name}.")
+            inner = f"{name}.NAME." if get_origin(field.annotation) is dict else f"{name}."
+            add_nested(parser, name, nested_config(field.annotation), prefix + inner)
             continue
         options = [f"--{name.replace('_', '-')}", *filter(None, [aliases.get(name)])]
         shown = field.description or meanings.get(name, "")

@@ -126,6 +126,10 @@ class Scale:
         """Relevance degree in [0, 1] of a grade (number or numpy array): linear from the lowest to the highest."""
         return (grade - self.grades[0]) / (self.grades[-1] - self.grades[0])
 
+    def grade(self, degree):
+        """The grade, perhaps between two of them, of a degree in [0, 1]; what `degree` undoes."""
+        return self.grades[0] + degree * (self.grades[-1] - self.grades[0])
+
     @property
     def relevant_degree(self) -> float:
         """The degree from which a pair counts as relevant."""

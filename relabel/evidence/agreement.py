@@ -1,4 +1,4 @@
-"""A judge against people on held-out pairs: accuracy, κ, AUC, error, calibration, and the scorers that cost nothing.
+"""A judge against people on held-out pairs: accuracy, κ, α, AUC, error, calibration, and the scorers that cost nothing.
 
 Pure functions of arrays; `measure_judge` reads the tables and writes `agreement.json`. Scales may differ:
 grades are compared one by one where both scales have equally many (lowest with lowest), otherwise as relevant or not,
@@ -57,7 +57,7 @@ def agreement(
         return bootstrap(statistic, queries, resamples, confidence, seed)
 
     expected = probabilities @ judge_scale.degree(np.array(judge_scale.grades, float))
-    truth, answer, classes, compared = _classes(human, grades, human_scale, judge_scale)
+    truth, answer, classes, compared = compared_classes(human, grades, human_scale, judge_scale)
     confusion = rater.confusion_by_query(truth, answer, query, queries, len(classes))
     relevant, called = human >= human_scale.relevant_from, grades >= judge_scale.relevant_from
     binary = rater.confusion_by_query(relevant.astype(int), called.astype(int), query, queries, 2)
@@ -82,12 +82,14 @@ def agreement(
         "human_grades": {str(grade): float(np.mean(human == grade)) for grade in human_scale.grades},
         "judge_grades": {str(grade): float(np.mean(grades == grade)) for grade in judge_scale.grades},
         "relevant_share": float(relevant.mean()),
+        "judge_relevant_share": interval(rater.row_mean(called, query, queries)).to_json(),
         "majority": _majority(truth, classes),
         "accuracy": interval(rater.accuracy(confusion)).to_json(),
         "kappa": {
             name: interval(rater.kappa(confusion, power)).to_json()
             for name, power in (("unweighted", 0), ("linear", 1), ("quadratic", 2))
         },
+        "alpha": interval(rater.krippendorff_alpha(confusion)).to_json(),
         "confusion": {"classes": classes, "rows": "human", "columns": "judge", "counts": _counts(confusion)},
         "binary": {
             "accuracy": interval(rater.accuracy(binary)).to_json(),
@@ -162,8 +164,10 @@ def _check(human, grades, probabilities, human_scale, judge_scale, others) -> No
             raise InputError(f"scores of {name}", "a score that is not a number", "a number for every pair")
 
 
-def _classes(human, grades, human_scale, judge_scale) -> tuple[np.ndarray, np.ndarray, list[str], str]:
-    """Class indices of both raters, the names of the classes, and in words what is compared."""
+def compared_classes(
+    human: np.ndarray, grades: np.ndarray, human_scale: Scale, judge_scale: Scale
+) -> tuple[np.ndarray, np.ndarray, list[str], str]:
+    """Class indices of both raters [pairs], the names of the classes, and in words what is compared."""
     if len(human_scale.grades) == len(judge_scale.grades):
         truth = np.searchsorted(human_scale.grades, human)
         answer = np.searchsorted(judge_scale.grades, grades)

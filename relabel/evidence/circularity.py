@@ -35,6 +35,33 @@ def refuse_judge_labels(pairs: pa.Table, where: str) -> pa.Table:
     return pairs
 
 
+def queries_seen_by(judge_folder: str | None, queries: list[str], where: str) -> set[str]:
+    """Those of the `queries` (texts) that a judge has seen in training; none for a judge without a trained folder.
+
+    Raises:
+        CircularEvidence: where it has seen all of them; `where` names the grades of these queries.
+    """
+    fingerprints = read_queries_seen(Folder(judge_folder)) if judge_folder else set()
+    seen = {text for text in queries if query_fingerprint(text) in fingerprints}
+    if queries and len(seen) == len(set(queries)):
+        raise CircularEvidence(
+            where,
+            f"only queries that the judge was trained on ({len(seen)})",
+            "human grades of other queries",
+            "keep some queries of the human grades out of the judge's training",
+        )
+    return seen
+
+
+def unchecked_lineage(judge_folder: str | None) -> list[str]:
+    """A sentence where a judge's folder does not list its training queries; empty otherwise."""
+    if judge_folder and not Folder(judge_folder).exists(QUERIES_SEEN):
+        return [
+            f"That the judge has not seen these queries could not be checked: {judge_folder} has no {QUERIES_SEEN}."
+        ]
+    return []
+
+
 def check_lineage(pairs: pa.Table, where: str, folders: list[str], allow_seen: bool) -> dict:
     """Which models have seen which test queries, by normalised text.
 

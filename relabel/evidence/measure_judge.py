@@ -14,11 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from relabel.errors import CircularEvidence, InputError
+from relabel.errors import InputError
 from relabel.evidence.agreement import agreement
-from relabel.evidence.circularity import refuse_judge_labels
-from relabel.lineage import QUERIES_SEEN, query_fingerprint, read_queries_seen
+from relabel.evidence.circularity import queries_seen_by, refuse_judge_labels, unchecked_lineage
+from relabel.evidence.disagreements import EXAMPLES, examples, furthest_apart, with_texts
 from relabel.prepare.first_stage import BM25Ranker, FirstStageConfig
+from relabel.records import Scale
 from relabel.storage import Folder
 from relabel.tables import read_manifest, read_whole
 
@@ -57,17 +58,8 @@ def measure_judge(
         raise InputError((human if human_scale is None else judgements).uri, "a table without a scale", "a scale")
     pairs = refuse_judge_labels(pairs, human.uri).filter(pc.is_valid(pairs["label"]))
     trained = judge_folder.uri if judge_folder else manifest.about.get("judge_folder")
-    seen = read_queries_seen(Folder(trained)) if trained else set()
-    texts = pairs["query"].unique().to_pylist()
-    seen_texts = {text for text in texts if query_fingerprint(text) in seen}
+    seen_texts = queries_seen_by(trained, pairs["query"].unique().to_pylist(), human.uri)
     fresh = pairs.filter(pc.invert(pc.is_in(pairs["query"], pa.array(sorted(seen_texts), pa.string()))))
-    if texts and not fresh.num_rows:
-        raise CircularEvidence(
-            human.uri,
-            f"only queries that the judge was trained on ({len(seen_texts)})",
-            "human grades of other queries",
-            "keep some queries of the human grades out of the judge's training",
-        )
     row = {key: place for place, key in enumerate(zip(*_keys(judged), strict=True))}
     places = np.array([row.get(key, -1) for key in zip(*_keys(fresh), strict=True)], dtype=np.int64)
     if not np.any(places >= 0):
@@ -96,10 +88,8 @@ def measure_judge(
         "queries_seen": len(seen_texts),
         "pairs_without_judgement": int(np.sum(places < 0)),
     }
-    if trained and not Folder(trained).exists(QUERIES_SEEN):
-        found["verdict"].append(
-            f"That the judge has not seen these queries could not be checked: {trained} has no {QUERIES_SEEN}."
-        )
+    found["verdict"] += unchecked_lineage(trained)
+    found["disagreements"] = _disagreements(joined, judged, human_scale, manifest.scale)
     out.write_json(AGREEMENT, found)
     for sentence in found["verdict"]:
         log(f"agreement: {sentence}")
@@ -146,6 +136,15 @@ def encoder_scores(model: str, pairs: pa.Table, max_length: int | None = None) -
     titles_and_texts = zip(pairs["title"].to_pylist(), pairs["text"].to_pylist(), strict=True)
     documents = [document_text(*both) for both in titles_and_texts]
     return score_texts(model, pairs["query"].to_pylist(), documents, dtype=dtype, max_length=max_length)
+
+
+def _disagreements(joined: pa.Table, judged: pa.Table, human_scale: Scale, judge_scale: Scale) -> list[dict]:
+    """The pairs that judge and people see most differently, as the report shows them."""
+    human, probabilities = joined["label"].to_numpy(), np.array(judged["probabilities"].to_pylist(), float)
+    expected = human_scale.grade(probabilities @ judge_scale.degree(np.array(judge_scale.grades, float)))
+    keys = list(zip(*_keys(joined), strict=True))
+    entries = furthest_apart(keys, human, judged["grade"].to_numpy(), expected, EXAMPLES)
+    return examples(list(with_texts(entries, joined)))
 
 
 def _keys(table: pa.Table) -> tuple[list[str], list[str]]:

@@ -35,6 +35,12 @@ def auc(scores: np.ndarray, positive: np.ndarray, query: np.ndarray) -> Statisti
     NaN where one class is missing. Source: Hanley and McNeil, "The meaning and use of the area under a receiver
     operating characteristic (ROC) curve", Radiology 143 (1982); ties count one half.
     """
+    levels, level = np.unique(scores, return_inverse=True)
+    queries = int(query.max(initial=0)) + 1
+    if len(levels) * queries <= len(scores):
+        counts = np.zeros((queries, 2, len(levels)))
+        np.add.at(counts, (query, positive.astype(int), level), 1)
+        return _auc_of_levels(counts)
     order = np.argsort(scores, kind="stable")
     query, positive = query[order], positive[order].astype(float)
     starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
@@ -49,6 +55,18 @@ def auc(scores: np.ndarray, positive: np.ndarray, query: np.ndarray) -> Statisti
 
     def statistic(weights: np.ndarray) -> np.ndarray:
         return np.concatenate([block(weights[i : i + rows_at_once]) for i in range(0, len(weights), rows_at_once)])
+
+    return statistic
+
+
+def _auc_of_levels(counts: np.ndarray) -> Statistic:
+    """`auc` from counts [queries, negative and positive, levels] of few score levels, ascending."""
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        drawn = np.tensordot(weights[:, : len(counts)], counts, axes=1)
+        bad, good = drawn[:, 0], drawn[:, 1]
+        below = np.cumsum(bad, axis=1) - bad / 2
+        return ratio(np.sum(good * below, axis=1), good.sum(axis=1) * bad.sum(axis=1))
 
     return statistic
 
@@ -109,6 +127,29 @@ def kappa(confusion: np.ndarray, power: int) -> Statistic:
         expected = table.sum(axis=2)[:, :, None] * table.sum(axis=1)[:, None, :]
         observed_cost = np.sum(cost * table, axis=(1, 2))
         return 1 - ratio(observed_cost * table.sum(axis=(1, 2)), np.sum(cost * expected, axis=(1, 2)))
+
+    return statistic
+
+
+def krippendorff_alpha(confusion: np.ndarray) -> Statistic:
+    """Krippendorff's α of two raters with the ordinal metric, from `confusion` [queries, size, size].
+
+    Unlike κ it asks what one common distribution of grades would give by chance, so that raters who use the grades
+    differently lose by it. NaN where only one class occurs.
+
+    Source: K. Krippendorff, "Computing Krippendorff's alpha-reliability" (2011), sections C and the ordinal metric:
+    δ²(c, k) = (Σ n_g for g from c to k − (n_c + n_k) / 2)², where n_g counts the grade g of both raters.
+    """
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        table = np.tensordot(weights, confusion, axes=1)
+        coincidences = table + table.transpose(0, 2, 1)
+        counts = coincidences.sum(axis=2)
+        middle = np.cumsum(counts, axis=1) - counts / 2
+        distance = (middle[:, :, None] - middle[:, None, :]) ** 2
+        expected = np.sum(counts[:, :, None] * counts[:, None, :] * distance, axis=(1, 2))
+        observed = np.sum(coincidences * distance, axis=(1, 2))
+        return 1 - ratio(observed * (counts.sum(axis=1) - 1), expected)
 
     return statistic
 

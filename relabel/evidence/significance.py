@@ -116,6 +116,22 @@ def paired_randomisation(differences: np.ndarray, resamples: int = 10_000, seed:
     return (1 + extreme) / (1 + resamples)
 
 
+def pooled_difference_p(statistic: Statistic, queries: int, resamples: int = 10_000, seed: int = 0) -> float:
+    """Two-sided p-value that a difference of two pooled statistics is 0: sign flips of its jackknife pseudo-values.
+
+    A pooled value such as AUC or κ has no value a query; its pseudo-values n·θ − (n − 1)·θ without query i stand in
+    for them, as nearly independent and centred on the difference. 1 where it is undefined, or fewer than two queries.
+
+    Source: J. N. Arvesen, "Jackknifing U-statistics", Ann. Math. Statist. 40 (1969), and `paired_randomisation`.
+    """
+    value = float(statistic(np.ones((1, queries)))[0]) if queries > 1 else float("nan")
+    if np.isnan(value):
+        return 1.0
+    without = _jackknife(statistic, queries)
+    pseudo = queries * value - (queries - 1) * without[~np.isnan(without)]
+    return paired_randomisation(np.where(np.abs(pseudo) < 1e-12, 0.0, pseudo), resamples, seed)
+
+
 def holm(p_values: Sequence[float]) -> np.ndarray:
     """P-values [tests] adjusted for the whole family by the step-down method.
 

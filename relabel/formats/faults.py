@@ -57,17 +57,18 @@ class Faults:
     Args:
         quarantine: takes tables of the QUARANTINE schema.
         raises: the first bad row is an error.
+        fix: what that error says to do next, where the finding says nothing of its own.
     """
 
-    def __init__(self, quarantine: Callable[[pa.Table], None], raises: bool):
-        self._quarantine, self._raises = quarantine, raises
+    def __init__(self, quarantine: Callable[[pa.Table], None], raises: bool, fix: str = _SET_ASIDE):
+        self._quarantine, self._raises, self._fix = quarantine, raises, fix
         self._rows: list[dict[str, Any]] = []
         self.by_reason: Counter[str] = Counter()
         self.by_kind: Counter[str] = Counter()
 
     def rehearsal(self) -> Faults:
         """For a first pass over rows that are read again: raises as this one does, counts, and keeps nothing."""
-        return Faults(lambda rows: None, self._raises)
+        return Faults(lambda rows: None, self._raises, self._fix)
 
     @property
     def total(self) -> int:
@@ -82,7 +83,7 @@ class Faults:
         row: bytes | str | Mapping[str, Any],
         query_id: Any = None,
         doc_id: Any = None,
-        fix: str = _SET_ASIDE,
+        fix: str = "",
     ) -> None:
         """Report one bad row of `kind` (queries, documents, labels, pairs, …), found at `where` (`file:row`).
 
@@ -90,7 +91,7 @@ class Faults:
             InputError: where bad rows are errors.
         """
         if self._raises:
-            raise InputError(where, bad.found, bad.wanted, fix)
+            raise InputError(where, bad.found, bad.wanted, fix or self._fix)
         self.set_aside(bad, where, kind, row, query_id, doc_id)
 
     def set_aside(

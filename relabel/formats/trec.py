@@ -2,12 +2,13 @@
 
 `qrels.<split>.txt`, `qrels.txt`, `qrels.tsv` or `qrels`: query id, iteration, document id, grade, separated by blanks.
 `queries.tsv` or `topics.tsv`: id, text. `documents.tsv`, `collection.tsv` or `corpus.tsv`: id, text, or id, title,
-text. No header rows.
+text. No header rows. Runs have six columns (`RunLine`); they are read and written here, too.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -79,6 +80,35 @@ def write_runs(lines: Iterable[RunLine], out: Folder, counts: Counter[str]) -> N
             for line in group:
                 file.line(f"{_word(line.query_id)} Q0 {_word(line.doc_id)} {line.rank} {line.score!r} {tag}")
         counts[name] = file.lines
+
+
+def read_run(uri: str) -> Iterator[RunLine]:
+    """The lines of a run file: query id, Q0, document id, rank, score, system, separated by blanks; plain or gzip.
+
+    Raises:
+        InputError: for a missing file, another number of columns, a rank or score that is no number, a document that
+            comes twice for a query, or a file without a line; each names `file:row`.
+    """
+    source = Source(uri)
+    if not source.single:
+        raise InputError(uri, "a folder", "one TREC run file", "name the files")
+    seen: dict[tuple[str, str], str] = {}
+    faults = Faults(lambda rows: None, raises=True, fix="correct the row")
+    for where, cells in source.cell_rows(source.single, "run", 6, faults, None):
+        query_id, _, doc_id, rank, score, system = cells
+        if (query_id, doc_id) in seen:
+            found = f"the document {doc_id!r} again for the query {query_id!r}, after {seen[query_id, doc_id]}"
+            raise InputError(where, found, "each document once a query")
+        seen[query_id, doc_id] = where
+        try:
+            line = RunLine(system, query_id, doc_id, int(rank), float(score))
+        except ValueError:
+            raise InputError(where, f"the rank {rank!r} and the score {score!r}", "numbers") from None
+        if not math.isfinite(line.score):
+            raise InputError(where, f"the score {score!r}", "a finite number")
+        yield line
+    if not seen:
+        raise InputError(uri, "an empty file", "a TREC run")
 
 
 def _word(identity: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from relabel.evidence.gate import gate_lines
 from relabel.evidence.verdict import headline_auc
+from relabel.report import side_by_side
 from relabel.report.blocks import Block, Bullets, Cell, Dot, Dots, Line, Lines, Notice, Section, Table, Text, not_run
+from relabel.report.disagreements import folded
 from relabel.report.run_files import Run
 from relabel.report.words import count, interval, share, value
 
@@ -15,6 +17,8 @@ AXIS_START = 0.3
 
 def section(run: Run) -> Section:
     if not run.agreement:
+        if run.agree:
+            return Section("judge", TITLE, side_by_side.blocks(run.agree))
         return not_run("judge", TITLE, "the judge's agreement with human grades")
     found = run.agreement
     blocks: list[Block] = [
@@ -27,6 +31,7 @@ def section(run: Run) -> Section:
     if found["calibration"]["bins"]:
         blocks.append(_reliability(found))
     blocks.append(Text(_left_out(found)))
+    blocks += [*folded(found.get("disagreements", []), "the judge"), *side_by_side.blocks(run.agree)]
     return Section("judge", TITLE, blocks)
 
 
@@ -74,6 +79,7 @@ def _table(found: dict) -> Table:
         ["Cohen's κ", interval(found["kappa"]["unweighted"], 2), "unrelated graders: 0"],
         ["Cohen's κ, linear weights", interval(found["kappa"]["linear"], 2), "unrelated graders: 0"],
         ["Cohen's κ, quadratic weights", interval(found["kappa"]["quadratic"], 2), "unrelated graders: 0"],
+        ["Krippendorff's α, ordinal", interval(found["alpha"], 2), "unrelated graders with the same shares: 0"],
         ["Cohen's κ, relevant or not", interval(binary["kappa"], 2), "unrelated graders: 0"],
         ["Kendall's τ inside a query", interval(found["kendall"], 2), _others_kendall(found)],
         ["mean error of the expected grade, in human grades", interval(error["judge"], 2),

@@ -2,7 +2,7 @@
 
 In: RUN (run.json, pairs/, human/, test/, judge/, judgements/*/, labels/*/, rerankers/*/, robustness/,
 evidence/). Nothing but small files is read: no text of a table reaches the page except through the examples in
-change.json and the queries in metrics.json, both clipped by their writers.
+change.json, agreement.json and agree.json and the queries in metrics.json, all clipped by their writers.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Run:
     gate: dict | None = None
     calibration: dict | None = None
     promises: dict | None = None
+    agree: dict | None = None
     metrics: dict | None = None
 
     @property
@@ -80,6 +81,7 @@ def read_run(run: Folder) -> Run:
         gate=_json(run / "evidence", "gate.json"),
         calibration=_json(run / "calibration", "calibration.json"),
         promises=_json(run / "evidence", "promises.json"),
+        agree=_json(run / "evidence", "agree.json"),
         metrics=_json(run / "evidence", "metrics.json"),
         **tables,
     )
