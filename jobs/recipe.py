@@ -21,6 +21,7 @@ from relabel.config import Config
 from relabel.errors import ConfigError
 from relabel.evidence.evaluate import EvaluateConfig
 from relabel.judges import JudgeConfig
+from relabel.judges.config import PROMPTED
 from relabel.labels import AnyRule, Keep
 from relabel.prepare import PrepareConfig
 from relabel.storage import Folder
@@ -100,8 +101,8 @@ class Recipe(Config):
     def _judge_can_be_trained(self) -> Recipe:
         if self.judge_training and not self.human:
             raise ValueError("a key 'human' (human grades to train the judge on) where 'judge_training' is set")
-        if self.judge_training and self.judge.engine == "lexical":
-            raise ValueError("no 'judge_training' with the lexical judge, which has no model")
+        if self.judge_training and self.judge.engine not in PROMPTED:
+            raise ValueError(f"no 'judge_training' with the engine {self.judge.engine}, which asks no language model")
         return self
 
     @property

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from relabel.config import Config
-from relabel.hardware import has_gpu
+from relabel.hardware import Choice, compute_dtype, has_gpu
 from relabel.models import local_model, model_fingerprint
 from relabel.prompts import prompt_named
 
@@ -32,6 +32,10 @@ JUDGE_SPEED = frozenset(
         "batch_size",
     }
 )
+#: Engines that ask a language model with a prompt.
+PROMPTED = frozenset({"vllm", "transformers"})
+#: Engines that load no model.
+MODEL_FREE = frozenset({"lexical", "bm25"})
 
 
 class JudgeConfig(Config):
@@ -39,10 +43,11 @@ class JudgeConfig(Config):
 
     Attributes:
         pairs: address of the pairs table; a recipe fills it in.
-        engine: `vllm`, `transformers` (the reference) or `lexical` (no model).
-        model: package model, model folder or S3 address; not used by `lexical`.
-        prompt: name of a prompt.
-        dtype: `auto` takes bfloat16 where the hardware computes in it, else float32.
+        engine: `vllm`, `transformers` (the reference), `encoder` (similarity), `bm25` or `lexical` (no model).
+        model: package model, model folder or S3 address; not used by `bm25` and `lexical`.
+        collection: pairs table whose documents give word statistics, `bm25` only.
+        prompt: name of a prompt; engines that ask nothing take its scale.
+        dtype: `auto` takes bfloat16 where the hardware computes in it, else float32; `encoder`: float32.
         max_document_tokens, max_query_tokens: budgets; what is longer is cut and marked.
         shard_rows: rows a shard, the unit of work; null: chosen from engine and hardware, and printed.
         actors: judge actors; a fixed pool.
@@ -54,12 +59,13 @@ class JudgeConfig(Config):
         kv_cache_gib: key-value cache on CPU, GiB.
         block_size: tokens a cache block; only whole blocks are shared between prompts. null: 16 on GPU, 32 on CPU.
         max_num_seqs, max_num_batched_tokens: engine's batch limits.
-        batch_size: prompts a forward pass, `transformers` only.
+        batch_size: prompts or texts a forward pass; not used by `vllm`.
     """
 
     pairs: str = ""
-    engine: Literal["vllm", "transformers", "lexical"] = "vllm"
+    engine: Literal["vllm", "transformers", "encoder", "bm25", "lexical"] = "vllm"
     model: str = "smollm2-135m-instruct"
+    collection: str = ""
     prompt: str = "graded-0-3"
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     max_document_tokens: int = Field(256, ge=8, le=100_000)
@@ -88,16 +94,32 @@ class JudgeConfig(Config):
         return self
 
 
+def judge_dtype(config: JudgeConfig) -> Choice:
+    """The dtype that a judge computes in, and why; `none` where it has no model."""
+    if config.engine in MODEL_FREE:
+        return Choice("none", "no model")
+    if config.engine == "encoder" and config.dtype == "auto":
+        return Choice("float32", "a pair's score must not depend on its batch")
+    return compute_dtype(config.dtype, config.on_gpu)
+
+
 def judge_id(config: JudgeConfig, dtype: str) -> str:
     """`<engine>-<16 hex>`: model files, prompt, grade labels, dtype and truncation; nothing that only changes speed.
 
     Args:
         dtype: the resolved dtype, never `auto`.
+
+    Raises:
+        InputError: for a model folder or collection that cannot be used.
     """
     prompt = prompt_named(config.prompt)
-    facts = {"engine": config.engine, "prompt": prompt.prompt_id, "labels": prompt.labels}
+    facts = {"engine": config.engine, "grades": prompt.scale.grades}
     if config.engine == "lexical":
-        facts = {"engine": "lexical", "version": 1, "grades": prompt.scale.grades}
+        facts |= {"version": 1}
+    elif config.engine == "bm25":
+        from relabel.judges import bm25
+
+        facts |= bm25.facts(config)
     else:
         facts |= {
             "model": _fingerprint(local_model(config.model)),
@@ -105,6 +127,9 @@ def judge_id(config: JudgeConfig, dtype: str) -> str:
             "max_document_tokens": config.max_document_tokens,
             "max_query_tokens": config.max_query_tokens,
         }
+    if config.engine in PROMPTED:
+        facts = facts | {"prompt": prompt.prompt_id, "labels": prompt.labels}
+        del facts["grades"]  # the prompt's id covers them
     return f"{config.engine}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}"
 
 
