@@ -49,6 +49,9 @@ STAGES = {
         "judge_training",
     ),
     "judge": Stage("relabel.judges:JudgeConfig", "jobs.judge:judge", "grade pairs with a judge", "judge"),
+    "fit-panel": Stage(
+        "relabel.panel.fit:FitPanelConfig", "relabel.panel.fit:fit_panel", "several judges become one, on human grades"
+    ),
     "adjust": Stage("relabel.labels:AdjustConfig", "jobs.adjust:adjust", "judgements become labels under a rule"),
     "train-reranker": Stage(
         "train.reranker:RerankerConfig", "train.reranker:train_reranker", "train a re-ranker on labels", "reranker"

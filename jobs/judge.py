@@ -15,7 +15,8 @@ import pyarrow as pa
 from relabel.errors import ConfigError, InputError
 from relabel.hardware import cores
 from relabel.judges import JudgeConfig, load_judge
-from relabel.judges.config import JUDGE_SPEED, MODEL_FREE, PROMPTED, judge_dtype, judge_id
+from relabel.judges.config import JUDGE_SPEED, MODEL_FREE, PROMPTED, judge_dtype, judge_id, judge_scale
+from relabel.judges.panel import check_members, member_configs
 from relabel.ledger import Marker, Shard
 from relabel.lineage import trained_folder
 from relabel.models import PACKAGE_MODELS, check_context, local_model
@@ -79,7 +80,7 @@ def judge(config: JudgeConfig, out: Folder, log: Callable[[str], None] = print) 
         worker=JudgeWorker,
         arguments={"config": config, "expected_id": name},
         shard_rows=rows,
-        scale=prompt_named(config.prompt).scale,
+        scale=judge_scale(config),
         about=facts_of(config, name, dtype),
         summary=summary,
         actors=config.actors,
@@ -96,7 +97,7 @@ def on_this_cluster(config: JudgeConfig) -> JudgeConfig:
 
     if config.num_gpus is not None:
         return config
-    needed = 0 if config.engine in MODEL_FREE else config.tensor_parallel_size
+    needed = 0 if engines_of(config) <= MODEL_FREE else config.tensor_parallel_size
     return config.model_copy(update={"num_gpus": needed if gpus() else 0})
 
 
@@ -112,6 +113,10 @@ def resolve(config: JudgeConfig) -> tuple[str, str]:
         InputError: as `local_model` and `PromptEncoder` do.
     """
     dtype = judge_dtype(config).value
+    if config.engine == "panel":
+        check_members(config)
+        for member in member_configs(config):
+            resolve(member)
     if config.engine not in PROMPTED:
         return dtype, judge_id(config, dtype)
     from transformers import AutoTokenizer
@@ -134,18 +139,26 @@ def shard_rows(config: JudgeConfig) -> tuple[int, str]:
     """Rows a shard and why."""
     if config.shard_rows:
         return config.shard_rows, "asked for"
-    if config.engine in MODEL_FREE:
+    engines = engines_of(config)
+    if engines <= MODEL_FREE:
         return SHARD_ROWS["none"], "no model"
     if config.on_gpu:
         return SHARD_ROWS["gpu"], "GPU"
-    kind, model = ("cpu", "a language model") if config.engine in PROMPTED else ("encoder", "an encoder")
+    kind, model = ("cpu", "a language model") if engines & PROMPTED else ("encoder", "an encoder")
     return SHARD_ROWS[kind], f"{model} on {cores()} cores"
+
+
+def engines_of(config: JudgeConfig) -> set[str]:
+    """The engines that will run in an actor: the judge's own, or those of a panel's members."""
+    return {member.engine for member in member_configs(config)} if config.engine == "panel" else {config.engine}
 
 
 def facts_of(config: JudgeConfig, name: str, dtype: str) -> dict[str, Any]:
     """What the judgements' manifest says about their judge; `config` is enough to make it again."""
     modelled = config.engine not in MODEL_FREE
     trained = trained_folder(config.model) if modelled else None
+    if config.engine == "panel":
+        trained = Folder(config.model)  # it lists the queries that it was fitted on
     return {
         "judge_id": name,
         "engine": config.engine,
@@ -189,7 +202,7 @@ def summary(markers: list[Marker]) -> dict[str, Any]:
 
 
 def _environment(config: JudgeConfig) -> dict[str, str]:
-    if config.engine != "vllm":
+    if "vllm" not in engines_of(config):
         return {}
     from relabel.judges.vllm_engine import environment
 

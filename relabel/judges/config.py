@@ -13,7 +13,10 @@ from pydantic import Field, model_validator
 from relabel.config import Config
 from relabel.hardware import Choice, compute_dtype, has_gpu
 from relabel.models import local_model, model_fingerprint
+from relabel.panel.record import read_panel
 from relabel.prompts import prompt_named
+from relabel.records import Scale
+from relabel.storage import Folder
 
 #: Fields that decide how fast judgements come and not what they are.
 JUDGE_SPEED = frozenset(
@@ -43,8 +46,10 @@ class JudgeConfig(Config):
 
     Attributes:
         pairs: address of the pairs table; a recipe fills it in.
-        engine: `vllm`, `transformers` (the reference), `encoder` (similarity), `bm25` or `lexical` (no model).
-        model: package model, model folder or S3 address; not used by `bm25` and `lexical`.
+        engine: `vllm`, `transformers` (the reference), `encoder` (similarity), `bm25` or `lexical` (no model), `panel`
+            (several judges).
+        model: package model, model folder or S3 address; for `panel` what `fit-panel` wrote; not used by `bm25` and
+            `lexical`.
         collection: pairs table whose documents give word statistics, `bm25` only.
         prompt: name of a prompt; engines that ask nothing take its scale.
         dtype: `auto` takes bfloat16 where the hardware computes in it, else float32; `encoder`: float32.
@@ -63,7 +68,7 @@ class JudgeConfig(Config):
     """
 
     pairs: str = ""
-    engine: Literal["vllm", "transformers", "encoder", "bm25", "lexical"] = "vllm"
+    engine: Literal["vllm", "transformers", "encoder", "bm25", "lexical", "panel"] = "vllm"
     model: str = "smollm2-135m-instruct"
     collection: str = ""
     prompt: str = "graded-0-3"
@@ -98,20 +103,32 @@ def judge_dtype(config: JudgeConfig) -> Choice:
     """The dtype that a judge computes in, and why; `none` where it has no model."""
     if config.engine in MODEL_FREE:
         return Choice("none", "no model")
+    if config.engine == "panel":
+        return Choice("none", "each member has its own")
     if config.engine == "encoder" and config.dtype == "auto":
         return Choice("float32", "a pair's score must not depend on its batch")
     return compute_dtype(config.dtype, config.on_gpu)
 
 
+def judge_scale(config: JudgeConfig) -> Scale:
+    """The grades that a judge gives: the prompt's; a panel's own."""
+    if config.engine == "panel":
+        return read_panel(Folder(config.model)).judge_scale
+    return prompt_named(config.prompt).scale
+
+
 def judge_id(config: JudgeConfig, dtype: str) -> str:
-    """`<engine>-<16 hex>`: model files, prompt, grade labels, dtype and truncation; nothing that only changes speed.
+    """`<engine>-<16 hex>`: model files, prompt, grade labels, dtype and truncation; nothing that only changes speed. A
+    panel's covers the ids of its members and its coefficients.
 
     Args:
         dtype: the resolved dtype, never `auto`.
 
     Raises:
-        InputError: for a model folder or collection that cannot be used.
+        InputError: for a model folder, collection or panel that cannot be used.
     """
+    if config.engine == "panel":
+        return read_panel(Folder(config.model)).panel_id
     prompt = prompt_named(config.prompt)
     facts = {"engine": config.engine, "grades": prompt.scale.grades}
     if config.engine == "lexical":
