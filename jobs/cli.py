@@ -49,6 +49,9 @@ STAGES = {
         "judge_training",
     ),
     "judge": Stage("relabel.judges:JudgeConfig", "jobs.judge:judge", "grade pairs with a judge", "judge"),
+    "fit-panel": Stage(
+        "relabel.panel.fit:FitPanelConfig", "relabel.panel.fit:fit_panel", "several judges become one, on human grades"
+    ),
     "calibrate": Stage(
         "relabel.calibration.fit:CalibrateConfig",
         "relabel.calibration.fit:calibrate",

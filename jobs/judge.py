@@ -13,18 +13,19 @@ from typing import Any
 import pyarrow as pa
 
 from relabel.errors import ConfigError, InputError
-from relabel.hardware import compute_dtype, cores
+from relabel.hardware import cores
 from relabel.judges import JudgeConfig, load_judge
-from relabel.judges.config import judge_id
+from relabel.judges.config import JUDGE_SPEED, MODEL_FREE, PROMPTED, judge_dtype, judge_id, judge_scale
+from relabel.judges.panel import check_members, member_configs
 from relabel.ledger import Marker, Shard
 from relabel.lineage import trained_folder
-from relabel.models import check_context, local_model
+from relabel.models import PACKAGE_MODELS, check_context, local_model
 from relabel.prompts import prompt_named
 from relabel.storage import Folder
 from relabel.tables import Manifest
 
 #: Rows a shard: half a minute of work or so on the hardware named.
-SHARD_ROWS = {"lexical": 16_384, "gpu": 4_096, "cpu": 256}
+SHARD_ROWS = {"none": 16_384, "gpu": 4_096, "cpu": 256, "encoder": 1_024}
 
 
 class JudgeWorker:
@@ -69,7 +70,7 @@ def judge(config: JudgeConfig, out: Folder, log: Callable[[str], None] = print) 
     connect(log)
     config = on_this_cluster(config)
     dtype, name = resolve(config)
-    log(f"judge: {name}, prompt {config.prompt}" + ("" if config.engine == "lexical" else f", dtype {dtype}"))
+    log(f"judge: {name}, prompt {config.prompt}, dtype {dtype} ({judge_dtype(config).reason})")
     rows, reason = shard_rows(config)
     log(f"judge: {rows} rows a shard ({reason}); {config.actors} actor(s), {config.num_gpus:g} GPU each")
     stage = Stage(
@@ -79,7 +80,7 @@ def judge(config: JudgeConfig, out: Folder, log: Callable[[str], None] = print) 
         worker=JudgeWorker,
         arguments={"config": config, "expected_id": name},
         shard_rows=rows,
-        scale=prompt_named(config.prompt).scale,
+        scale=judge_scale(config),
         about=facts_of(config, name, dtype),
         summary=summary,
         actors=config.actors,
@@ -96,8 +97,8 @@ def on_this_cluster(config: JudgeConfig) -> JudgeConfig:
 
     if config.num_gpus is not None:
         return config
-    lexical = config.engine == "lexical"
-    return config.model_copy(update={"num_gpus": config.tensor_parallel_size if gpus() and not lexical else 0})
+    needed = 0 if engines_of(config) <= MODEL_FREE else config.tensor_parallel_size
+    return config.model_copy(update={"num_gpus": needed if gpus() else 0})
 
 
 def identity(config: JudgeConfig) -> str:
@@ -111,8 +112,13 @@ def resolve(config: JudgeConfig) -> tuple[str, str]:
     Raises:
         InputError: as `local_model` and `PromptEncoder` do.
     """
-    if config.engine == "lexical":
-        return "none", judge_id(config, "none")
+    dtype = judge_dtype(config).value
+    if config.engine == "panel":
+        check_members(config)
+        for member in member_configs(config):
+            resolve(member)
+    if config.engine not in PROMPTED:
+        return dtype, judge_id(config, dtype)
     from transformers import AutoTokenizer
 
     from relabel.prompts.encoding import PromptEncoder
@@ -126,34 +132,56 @@ def resolve(config: JudgeConfig) -> tuple[str, str]:
         ) from None
     encoder = PromptEncoder(prompt_named(config.prompt), tokenizer, config.max_document_tokens, config.max_query_tokens)
     check_context(folder, encoder.max_prompt_tokens)
-    dtype = compute_dtype(config.dtype, config.on_gpu)
-    return dtype.value, judge_id(config, dtype.value)
+    return dtype, judge_id(config, dtype)
 
 
 def shard_rows(config: JudgeConfig) -> tuple[int, str]:
     """Rows a shard and why."""
     if config.shard_rows:
         return config.shard_rows, "asked for"
-    if config.engine == "lexical":
-        return SHARD_ROWS["lexical"], "no model"
-    return (SHARD_ROWS["gpu"], "GPU") if config.on_gpu else (SHARD_ROWS["cpu"], f"a language model on {cores()} cores")
+    engines = engines_of(config)
+    if engines <= MODEL_FREE:
+        return SHARD_ROWS["none"], "no model"
+    if config.on_gpu:
+        return SHARD_ROWS["gpu"], "GPU"
+    kind, model = ("cpu", "a language model") if engines & PROMPTED else ("encoder", "an encoder")
+    return SHARD_ROWS[kind], f"{model} on {cores()} cores"
+
+
+def engines_of(config: JudgeConfig) -> set[str]:
+    """The engines that will run in an actor: the judge's own, or those of a panel's members."""
+    return {member.engine for member in member_configs(config)} if config.engine == "panel" else {config.engine}
 
 
 def facts_of(config: JudgeConfig, name: str, dtype: str) -> dict[str, Any]:
-    """What the judgements' manifest says about their judge."""
-    lexical = config.engine == "lexical"
-    trained = None if lexical else trained_folder(config.model)
+    """What the judgements' manifest says about their judge; `config` is enough to make it again."""
+    modelled = config.engine not in MODEL_FREE
+    trained = trained_folder(config.model) if modelled else None
+    if config.engine == "panel":
+        trained = Folder(config.model)  # it lists the queries that it was fitted on
     return {
         "judge_id": name,
         "engine": config.engine,
-        "model": None if lexical else config.model,
+        "model": config.model if modelled else None,
         "prompt": config.prompt,
         "prompt_id": prompt_named(config.prompt).prompt_id,
         "dtype": dtype,
         "judge_folder": trained.uri if trained else None,
         "calibration": config.calibration,
         "pairs": config.pairs,
+        "config": rebuilt_by(config, dtype),
     }
+
+
+def rebuilt_by(config: JudgeConfig, dtype: str) -> dict[str, Any]:
+    """The keys of `config` that decide its answers, with whole addresses and the dtype that it resolved to here."""
+    values = config.model_dump(mode="json", exclude=JUDGE_SPEED | {"pairs"})
+    if dtype != "none":
+        values["dtype"] = dtype
+    for name in ("model", "collection"):
+        if values[name] and values[name] not in PACKAGE_MODELS:
+            values[name] = Folder(values[name]).uri
+    return values
 
 
 def summary(markers: list[Marker]) -> dict[str, Any]:
@@ -175,7 +203,7 @@ def summary(markers: list[Marker]) -> dict[str, Any]:
 
 
 def _environment(config: JudgeConfig) -> dict[str, str]:
-    if config.engine != "vllm":
+    if "vllm" not in engines_of(config):
         return {}
     from relabel.judges.vllm_engine import environment
 

@@ -23,6 +23,7 @@ from relabel.errors import ConfigError
 from relabel.evidence.evaluate import EvaluateConfig
 from relabel.evidence.gate import GateConfig
 from relabel.judges import JudgeConfig
+from relabel.judges.config import PROMPTED
 from relabel.labels import AnyRule, AtPrecision, Keep
 from relabel.prepare import PrepareConfig
 from relabel.robustness.config import RobustnessOptions
@@ -119,8 +120,8 @@ class Recipe(Config):
     def _judge_can_be_trained(self) -> Recipe:
         if self.judge_training and not self.human:
             raise ValueError("a key 'human' (human grades to train the judge on) where 'judge_training' is set")
-        if self.judge_training and self.judge.engine == "lexical":
-            raise ValueError("no 'judge_training' with the lexical judge, which has no model")
+        if self.judge_training and self.judge.engine not in PROMPTED:
+            raise ValueError(f"no 'judge_training' with the engine {self.judge.engine}, which asks no language model")
         if bool(self.weak) != bool(self.weak_training):
             missing = "weak_training" if self.weak else "weak"
             raise ValueError(f"both 'weak' (labels) and 'weak_training' (how they are learned): {missing!r} is missing")

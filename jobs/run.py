@@ -30,7 +30,7 @@ from relabel.evidence.gate import GATE, gate, pass_gate
 from relabel.evidence.measure_judge import AGREEMENT, free_scorers, measure_judge
 from relabel.evidence.promise import PROMISES, measure_promises
 from relabel.judges import JudgeConfig
-from relabel.judges.config import JUDGE_SPEED
+from relabel.judges.config import JUDGE_SPEED, MODEL_FREE
 from relabel.labels import AdjustConfig
 from relabel.ledger import PLAN
 from relabel.models import local_model
@@ -351,7 +351,7 @@ def _has_table(folder: Folder) -> bool:
 def check_models(recipe: Recipe) -> None:
     """Raises InputError for a model that is not there, before anything else is done; package models are made."""
     names = {recipe.reranker.model, _zero_shot(recipe)}
-    if recipe.judge.engine != "lexical":
+    if recipe.judge.engine not in MODEL_FREE:
         names.add(recipe.judge.model)
     for name in sorted(names):
         local_model(name)

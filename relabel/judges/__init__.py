@@ -16,7 +16,10 @@ from relabel.judges.config import JudgeConfig
 ENGINES = {
     "vllm": "relabel.judges.vllm_engine",
     "transformers": "relabel.judges.transformers_engine",
+    "encoder": "relabel.judges.encoder",
+    "bm25": "relabel.judges.bm25",
     "lexical": "relabel.judges.lexical",
+    "panel": "relabel.judges.panel",
 }
 
 

@@ -12,9 +12,12 @@ from pydantic import Field, model_validator
 
 from relabel.calibration.record import Calibration, not_for
 from relabel.config import Config
-from relabel.hardware import has_gpu
+from relabel.hardware import Choice, compute_dtype, has_gpu
 from relabel.models import local_model, model_fingerprint
+from relabel.panel.record import read_panel
 from relabel.prompts import prompt_named
+from relabel.records import Scale
+from relabel.storage import Folder
 
 #: Fields that decide how fast judgements come and not what they are.
 JUDGE_SPEED = frozenset(
@@ -33,6 +36,10 @@ JUDGE_SPEED = frozenset(
         "batch_size",
     }
 )
+#: Engines that ask a language model with a prompt.
+PROMPTED = frozenset({"vllm", "transformers"})
+#: Engines that load no model.
+MODEL_FREE = frozenset({"lexical", "bm25"})
 
 
 class JudgeConfig(Config):
@@ -40,10 +47,13 @@ class JudgeConfig(Config):
 
     Attributes:
         pairs: address of the pairs table; a recipe fills it in.
-        engine: `vllm`, `transformers` (the reference) or `lexical` (no model).
-        model: package model, model folder or S3 address; not used by `lexical`.
-        prompt: name of a prompt.
-        dtype: `auto` takes bfloat16 where the hardware computes in it, else float32.
+        engine: `vllm`, `transformers` (the reference), `encoder` (similarity), `bm25` or `lexical` (no model), `panel`
+            (several judges).
+        model: package model, model folder or S3 address; for `panel` what `fit-panel` wrote; not used by `bm25` and
+            `lexical`.
+        collection: pairs table whose documents give word statistics, `bm25` only.
+        prompt: name of a prompt; engines that ask nothing take its scale.
+        dtype: `auto` takes bfloat16 where the hardware computes in it, else float32; `encoder`: float32.
         max_document_tokens, max_query_tokens: budgets; what is longer is cut and marked.
         calibration: address of a `calibration.json` that was fitted for this judge; null: raw distributions.
         shard_rows: rows a shard, the unit of work; null: chosen from engine and hardware, and printed.
@@ -56,12 +66,13 @@ class JudgeConfig(Config):
         kv_cache_gib: key-value cache on CPU, GiB.
         block_size: tokens a cache block; only whole blocks are shared between prompts. null: 16 on GPU, 32 on CPU.
         max_num_seqs, max_num_batched_tokens: engine's batch limits.
-        batch_size: prompts a forward pass, `transformers` only.
+        batch_size: prompts or texts a forward pass; not used by `vllm`.
     """
 
     pairs: str = ""
-    engine: Literal["vllm", "transformers", "lexical"] = "vllm"
+    engine: Literal["vllm", "transformers", "encoder", "bm25", "lexical", "panel"] = "vllm"
     model: str = "smollm2-135m-instruct"
+    collection: str = ""
     prompt: str = "graded-0-3"
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     max_document_tokens: int = Field(256, ge=8, le=100_000)
@@ -91,15 +102,34 @@ class JudgeConfig(Config):
         return self
 
 
+def judge_dtype(config: JudgeConfig) -> Choice:
+    """The dtype that a judge computes in, and why; `none` where it has no model."""
+    if config.engine in MODEL_FREE:
+        return Choice("none", "no model")
+    if config.engine == "panel":
+        return Choice("none", "each member has its own")
+    if config.engine == "encoder" and config.dtype == "auto":
+        return Choice("float32", "a pair's score must not depend on its batch")
+    return compute_dtype(config.dtype, config.on_gpu)
+
+
+def judge_scale(config: JudgeConfig) -> Scale:
+    """The grades that a judge gives: the prompt's; a panel's own."""
+    if config.engine == "panel":
+        return read_panel(Folder(config.model)).judge_scale
+    return prompt_named(config.prompt).scale
+
+
 def judge_id(config: JudgeConfig, dtype: str) -> str:
     """`<engine>-<16 hex>`: model files, prompt, grade labels, dtype, truncation and the calibration's content; nothing
-    that only changes speed.
+    that only changes speed. A panel's covers the ids of its members and its coefficients.
 
     Args:
         dtype: the resolved dtype, never `auto`.
 
     Raises:
-        InputError: for a calibration that cannot be used, or was fitted for another judge.
+        InputError: for a model folder, collection, panel or calibration that cannot be used, or a calibration that was
+            fitted for another judge.
     """
     raw = raw_judge_id(config, dtype)
     if not config.calibration:
@@ -112,10 +142,16 @@ def judge_id(config: JudgeConfig, dtype: str) -> str:
 
 def raw_judge_id(config: JudgeConfig, dtype: str) -> str:
     """The id of the judge without its calibration; arguments as for `judge_id`."""
+    if config.engine == "panel":
+        return read_panel(Folder(config.model)).panel_id
     prompt = prompt_named(config.prompt)
-    facts = {"engine": config.engine, "prompt": prompt.prompt_id, "labels": prompt.labels}
+    facts = {"engine": config.engine, "grades": prompt.scale.grades}
     if config.engine == "lexical":
-        facts = {"engine": "lexical", "version": 1, "grades": prompt.scale.grades}
+        facts |= {"version": 1}
+    elif config.engine == "bm25":
+        from relabel.judges import bm25
+
+        facts |= bm25.facts(config)
     else:
         facts |= {
             "model": _fingerprint(local_model(config.model)),
@@ -123,6 +159,9 @@ def raw_judge_id(config: JudgeConfig, dtype: str) -> str:
             "max_document_tokens": config.max_document_tokens,
             "max_query_tokens": config.max_query_tokens,
         }
+    if config.engine in PROMPTED:
+        facts = facts | {"prompt": prompt.prompt_id, "labels": prompt.labels}
+        del facts["grades"]  # the prompt's id covers them
     return f"{config.engine}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}"
 
 

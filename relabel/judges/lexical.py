@@ -1,21 +1,18 @@
 """A judge without a model: the share of the query's words that the document has. Seconds, same path as the others.
 
-The coverage c in [0, 1] of the query's distinct words by the document becomes the distribution
-Binomial(grades − 1, c) over the grades, so that its expected grade is linear in c.
+The coverage c in [0, 1] of the query's distinct words by the document is the score, its log-odds those of c kept off
+0 and 1 by 0.001 (see `bare_score`), so that the expected grade is linear in c.
 """
 
 from __future__ import annotations
 
 import re
-from math import comb
 
 import numpy as np
-import pyarrow as pa
 
-from relabel.judges.base import Judged, judgement_table, quarantine_table, unjudgeable
+from relabel.judges.bare_score import ScoreJudge, Scores, log_odds_of
 from relabel.judges.config import JudgeConfig, judge_id
 from relabel.prompts import prompt_named
-from relabel.records import Scale
 
 WORD = re.compile(r"\w+")
 #: English function words; they say nothing about coverage.
@@ -27,39 +24,19 @@ FUNCTION_WORDS = frozenset(
 )
 
 
-class LexicalJudge:
-    """Grades by coverage of the query's words; `scale` is the prompt's, so that it can stand in for any judge."""
+class Coverage:
+    """The share of a query's words that the document has."""
 
-    def __init__(self, judge_id: str, scale: Scale):
-        self.judge_id, self.scale = judge_id, scale
-        top = len(scale.grades) - 1
-        self._choose = np.array([comb(top, grade) for grade in range(top + 1)])
-
-    def judge(self, pairs: pa.Table, source: str) -> Judged:
-        queries, titles, texts = (pairs.column(name).to_pylist() for name in ("query", "title", "text"))
-        reasons = [unjudgeable(*row) for row in zip(queries, titles, texts, strict=True)]
-        good = [row for row, reason in enumerate(reasons) if not reason]
+    def scores(self, queries: list[str], titles: list[str], texts: list[str]) -> Scores:
+        """See `PairScorer`; tokens are the document's words."""
         words_of = {query: query_words(query) for query in set(queries)}
-        coverage, tokens = np.zeros(len(good)), np.zeros(len(good), np.int32)
-        for place, row in enumerate(good):
-            wanted = words_of[queries[row]]
+        coverage, tokens = np.zeros(len(queries)), np.zeros(len(queries), np.int32)
+        for row, query in enumerate(queries):
+            wanted = words_of[query]
             document = WORD.findall(f"{titles[row]} {texts[row]}".lower())
-            coverage[place] = len(wanted.intersection(document)) / len(wanted)
-            tokens[place] = len(document)
-        judgements = judgement_table(
-            pairs.take(good) if len(good) < pairs.num_rows else pairs,
-            self.logprobs(coverage),
-            tokens,
-            np.zeros(len(good), bool),
-            self,
-        )
-        return Judged(judgements, quarantine_table(pairs, reasons, source), int(tokens.sum()))
-
-    def logprobs(self, coverage: np.ndarray) -> np.ndarray:
-        """Binomial log-probabilities of the grades, [rows, grades], coverage kept off 0 and 1 by 0.001."""
-        share = np.clip(coverage, 0.001, 0.999)[:, None]
-        grade = np.arange(len(self._choose))
-        return np.log(self._choose) + grade * np.log(share) + grade[::-1] * np.log1p(-share)
+            coverage[row] = len(wanted.intersection(document)) / len(wanted)
+            tokens[row] = len(document)
+        return Scores(log_odds_of(coverage), tokens, np.zeros(len(queries), bool))
 
 
 def query_words(query: str) -> frozenset[str]:
@@ -68,5 +45,5 @@ def query_words(query: str) -> frozenset[str]:
     return words - FUNCTION_WORDS or words or frozenset([query])
 
 
-def build(config: JudgeConfig) -> LexicalJudge:
-    return LexicalJudge(judge_id(config, "none"), prompt_named(config.prompt).scale)
+def build(config: JudgeConfig) -> ScoreJudge:
+    return ScoreJudge(judge_id(config, "none"), prompt_named(config.prompt).scale, Coverage())
