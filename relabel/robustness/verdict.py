@@ -7,7 +7,7 @@ however little the others do.
 from __future__ import annotations
 
 from relabel.evidence.verdict import percent
-from relabel.report.words import interval, plural
+from relabel.report.words import interval, plural, signed
 
 #: An attack worth at least this share of the distance between relevant and irrelevant documents is called dangerous.
 DANGEROUS = 0.25
@@ -34,7 +34,11 @@ def _separation(found: dict) -> str:
 
 
 def _broken(found: dict) -> str:
-    broken = [entry["name"] for entry in found["perturbations"] if entry["broken"]]
+    broken = [
+        f"{entry['name']} ({signed(entry['all']['movement']['value'], 2)})"
+        for entry in found["perturbations"]
+        if entry["broken"]
+    ]
     tried = plural(len(found["perturbations"]), "perturbation")
     if not broken:
         return f"Under none of {tried} do grades move clearly against what is expected."
