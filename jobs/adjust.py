@@ -98,6 +98,7 @@ def adjust(config: AdjustConfig, out: Folder, log: Callable[[str], None] = print
             "judge_id": judge,
             "judge_model": judged.about.get("model"),
             "judge_folder": judged.about.get("judge_folder"),
+            "example_queries": judged.about.get("example_queries"),
             "selected_on": _selected_on(judged, [out.uri] if promise else []),
             "pairs": pairs.uri,
             "judgements": judgements.uri,

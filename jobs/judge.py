@@ -20,7 +20,8 @@ from relabel.judges.panel import check_members, member_configs
 from relabel.ledger import Marker, Shard
 from relabel.lineage import trained_folder
 from relabel.models import PACKAGE_MODELS, check_context, local_model
-from relabel.prompts import prompt_named
+from relabel.prompts import asked
+from relabel.prompts.few_shot import example_queries
 from relabel.storage import Folder
 from relabel.tables import Manifest
 
@@ -130,7 +131,8 @@ def resolve(config: JudgeConfig) -> tuple[str, str]:
         raise InputError(
             f"model {folder}", f"no usable tokenizer ({error})", "tokenizer.json beside the model"
         ) from None
-    encoder = PromptEncoder(prompt_named(config.prompt), tokenizer, config.max_document_tokens, config.max_query_tokens)
+    prompt = asked(config.prompt, config.examples)
+    encoder = PromptEncoder(prompt, tokenizer, config.max_document_tokens, config.max_query_tokens)
     check_context(folder, encoder.max_prompt_tokens)
     return dtype, judge_id(config, dtype)
 
@@ -159,12 +161,14 @@ def facts_of(config: JudgeConfig, name: str, dtype: str) -> dict[str, Any]:
     trained = trained_folder(config.model) if modelled else None
     if config.engine == "panel":
         trained = Folder(config.model)  # it lists the queries that it was fitted on
+    prompt = asked(config.prompt, config.examples)
     return {
         "judge_id": name,
         "engine": config.engine,
         "model": config.model if modelled else None,
         "prompt": config.prompt,
-        "prompt_id": prompt_named(config.prompt).prompt_id,
+        "prompt_id": prompt.prompt_id,
+        "example_queries": sorted(example_queries(prompt)),
         "dtype": dtype,
         "judge_folder": trained.uri if trained else None,
         "calibration": config.calibration,
@@ -178,7 +182,7 @@ def rebuilt_by(config: JudgeConfig, dtype: str) -> dict[str, Any]:
     values = config.model_dump(mode="json", exclude=JUDGE_SPEED | {"pairs"})
     if dtype != "none":
         values["dtype"] = dtype
-    for name in ("model", "collection"):
+    for name in ("model", "collection", "examples"):
         if values[name] and values[name] not in PACKAGE_MODELS:
             values[name] = Folder(values[name]).uri
     return values

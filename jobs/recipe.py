@@ -48,7 +48,7 @@ SEEDED = (
     "evaluate",
 )
 #: What training the judge takes from the section `judge`, since both must agree on it.
-FROM_JUDGE = ("model", "prompt", "max_document_tokens", "max_query_tokens")
+FROM_JUDGE = ("model", "prompt", "examples", "max_document_tokens", "max_query_tokens")
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pyarrow as pa
 
@@ -43,6 +44,16 @@ def queries_behind(model: str) -> set[str]:
     """Fingerprints of the queries that this model was trained on here; empty for any other model."""
     folder = trained_folder(model)
     return read_queries_seen(folder) if folder else set()
+
+
+def seen_by_judge(about: Mapping[str, Any]) -> set[str]:
+    """Fingerprints of the queries that a judge has seen, in training or as examples in its prompt.
+
+    Args:
+        about: what the manifest of its judgements, or of labels made of them, says.
+    """
+    trained = about.get("judge_folder")
+    return (read_queries_seen(Folder(trained)) if trained else set()) | set(about.get("example_queries") or ())
 
 
 def read_queries_seen(folder: Folder) -> set[str]:

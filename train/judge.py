@@ -22,10 +22,10 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from relabel.errors import InputError
 from relabel.lineage import queries_behind
 from relabel.models import check_context, local_model
-from relabel.prompts import PROMPTS
+from relabel.prompts import Prompt, asked
+from relabel.prompts.few_shot import example_queries
 from relabel.robustness.augmentation import Augmentation
 from relabel.storage import Folder
 from relabel.tables import read_manifest
@@ -50,6 +50,7 @@ class JudgeTrainingConfig(TrainingConfig):
         pairs: a pairs table with human labels.
         model: the causal LM to start from: package model, local folder or S3 folder.
         prompt: one of `relabel.prompts.PROMPTS`; judge later with the same.
+        examples: address of a JSON-lines file of graded pairs that the prompt shows first; judge later with the same.
         method: `full` trains all weights (learns a grade in minutes with a small model), `lora` an adapter of low rank
             (what fits a large model on a GPU).
         rank: of the adapter.
@@ -75,6 +76,7 @@ class JudgeTrainingConfig(TrainingConfig):
     pairs: str
     model: str = "smollm2-135m-instruct"
     prompt: str = "terse-0-3"
+    examples: str | None = None
     method: Literal["full", "lora"] = "full"
     rank: int = Field(16, ge=1)
     alpha: float = Field(32.0, gt=0)
@@ -114,15 +116,17 @@ class JudgeTask:
         return local_model(self.config.model)
 
     @cached_property
+    def prompt(self) -> Prompt:
+        return asked(self.config.prompt, self.config.examples)
+
+    @cached_property
     def encoder(self):
         from transformers import AutoTokenizer
 
         from relabel.prompts.encoding import PromptEncoder
 
         tokenizer = AutoTokenizer.from_pretrained(self.source, trust_remote_code=False)
-        return PromptEncoder(
-            PROMPTS[self.config.prompt], tokenizer, self.config.max_document_tokens, self.config.max_query_tokens
-        )
+        return PromptEncoder(self.prompt, tokenizer, self.config.max_document_tokens, self.config.max_query_tokens)
 
     def build_model(self):
         import torch
@@ -200,7 +204,7 @@ class JudgeTask:
         probabilities = np.exp(logprobs)
         on_grades = probabilities.sum(1)
         lowest, highest = (np.asarray(rows[name]) for name in ("lowest", "highest"))
-        scale = PROMPTS[self.config.prompt].scale
+        scale = self.prompt.scale
         index, first = np.arange(len(scale.grades)), scale.grades.index(scale.relevant_from)
         allowed = (index >= lowest[:, None]) & (index <= highest[:, None])
         likeliest = logprobs.argmax(1)
@@ -259,9 +263,7 @@ def train_judge(config: JudgeTrainingConfig, out: Folder, log: Callable[[str], N
         ConfigError: for a folder that holds another training, a prompt whose grades do not fit, or too few pairs.
         InputError: for pairs or a model that cannot be used.
     """
-    if config.prompt not in PROMPTS:
-        raise InputError("prompt", repr(config.prompt), f"one of {', '.join(PROMPTS)}")
-    prompt = PROMPTS[config.prompt]
+    prompt = asked(config.prompt, config.examples)
     pairs = Folder(config.pairs)
     manifest = read_manifest(pairs, "pairs")
     if record := finished(out, config, {"pairs": manifest.rows, "about": manifest.about}, log):
@@ -302,7 +304,7 @@ def train_judge(config: JudgeTrainingConfig, out: Folder, log: Callable[[str], N
         "max_query_tokens": config.max_query_tokens,
         "pairs": manifest.about,
     }
-    seen = split.seen | queries_behind(config.model)
+    seen = split.seen | queries_behind(config.model) | example_queries(prompt)
     return write_record(out, "judge", config, config.model, outcome, written.counts, seen, extra)
 
 

@@ -237,7 +237,8 @@ def train_reranker(config: RerankerConfig, out: Folder, log: Callable[[str], Non
     log(f"supervision: {shown_counts(written.counts)}")
     outcome = launch(RerankerTask(config, supervision), config, written.epochs, supervision, out, log)
     behind = [manifest.about.get("judge_folder"), *(manifest.about.get("selected_on") or [])]
-    inherited = set().union(*(_seen_by_judge(uri) for uri in behind if uri))
+    inherited = set(manifest.about.get("example_queries") or ())
+    inherited = inherited.union(*(_seen_by_judge(uri) for uri in behind if uri))
     extra = {
         "architecture": config.architecture,
         "loss": config.loss,

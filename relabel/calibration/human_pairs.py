@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from relabel.errors import CircularEvidence, InputError
 from relabel.evidence.circularity import refuse_judge_labels
-from relabel.lineage import query_fingerprint, read_queries_seen
+from relabel.lineage import query_fingerprint, seen_by_judge
 from relabel.records import Scale
 from relabel.storage import Folder
 from relabel.tables import Manifest, read_manifest, read_whole
@@ -73,8 +73,7 @@ def read_human_pairs(judgements: Folder, human: Folder) -> HumanPairs:
     rows = np.array([place.get(key, -1) for key in zip(*_keys(pairs), strict=True)], dtype=np.int64)
     if not np.any(rows >= 0):
         raise InputError(judgements.uri, f"no judgement of the {pairs.num_rows} human pairs", "judgements of them")
-    trained = manifest.about.get("judge_folder")
-    seen = read_queries_seen(Folder(trained)) if trained else set()
+    seen = seen_by_judge(manifest.about)
     queries = np.array([query_fingerprint(text) for text in pairs["query"].to_pylist()], dtype=object)
     fresh = np.array([query not in seen for query in queries], dtype=bool)
     keep = fresh & (rows >= 0)

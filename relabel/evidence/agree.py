@@ -84,8 +84,11 @@ def agree(config: AgreeConfig, out: Folder, log: Callable[[str], None] = print) 
     people = read_people(config.human, config.scale.scale() if config.scale else None)
     judges, columns = _judges(config, people)
     reference = _reference(config, judges)
-    trained = config.judge_folder or next((judge.about.get("judge_folder") for judge in judges if judge.about), None)
-    common = common_pairs(people, judges, config.pairs, trained)
+    seen_by = next((judge.about for judge in judges if judge.about), {})
+    if config.judge_folder:
+        seen_by = {**seen_by, "judge_folder": config.judge_folder}
+    trained = seen_by.get("judge_folder")
+    common = common_pairs(people, judges, config.pairs, seen_by)
     human = np.array([people.grades[key] for key in common.keys])
     raters = {judge.name: _rater(judge, common.keys) for judge in judges}
     query_ids = [query_id for query_id, _ in common.keys]

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import pyarrow as pa
 
 from relabel.errors import CircularEvidence
-from relabel.lineage import QUERIES_SEEN, query_fingerprint, read_queries_seen
+from relabel.lineage import QUERIES_SEEN, query_fingerprint, read_queries_seen, seen_by_judge
 from relabel.storage import Folder
 from relabel.tables import read_parts
 
@@ -35,13 +37,13 @@ def refuse_judge_labels(pairs: pa.Table, where: str) -> pa.Table:
     return pairs
 
 
-def queries_seen_by(judge_folder: str | None, queries: list[str], where: str) -> set[str]:
-    """Those of the `queries` (texts) that a judge has seen in training; none for a judge without a trained folder.
+def queries_seen_by(about: Mapping[str, Any], queries: list[str], where: str) -> set[str]:
+    """Those of the `queries` (texts) that a judge has seen in training or in its prompt; see `lineage.seen_by_judge`.
 
     Raises:
         CircularEvidence: where it has seen all of them; `where` names the grades of these queries.
     """
-    fingerprints = read_queries_seen(Folder(judge_folder)) if judge_folder else set()
+    fingerprints = seen_by_judge(about)
     seen = {text for text in queries if query_fingerprint(text) in fingerprints}
     if queries and len(seen) == len(set(queries)):
         raise CircularEvidence(

@@ -5,16 +5,18 @@ Invariant: what does not enter is counted by its reason.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from relabel.errors import InputError
-from relabel.evidence.circularity import queries_seen_by, unchecked_lineage
+from relabel.evidence.circularity import queries_seen_by
 from relabel.evidence.graders import Judge, People, keys_of
 from relabel.formats.label_files import Pair
+from relabel.lineage import seen_by_judge
 from relabel.storage import Folder
 from relabel.tables import MANIFEST, read_whole
 
@@ -34,12 +36,12 @@ class Common:
     left_out: dict
 
 
-def common_pairs(people: People, judges: Sequence[Judge], pairs: str | None, trained: str | None) -> Common:
+def common_pairs(people: People, judges: Sequence[Judge], pairs: str | None, seen_by: Mapping[str, Any]) -> Common:
     """Intersect the graders' pairs and leave out queries that the judge was trained on.
 
     Args:
         pairs: URI of a pairs table with the texts; None: people's own table, or the one that was judged.
-        trained: folder of the trained judge; its `queries_seen.parquet` is honoured.
+        seen_by: what the judgements' manifest says: the trained judge's folder, the queries of examples in its prompt.
 
     Raises:
         CircularEvidence: where the judge has seen every query.
@@ -56,7 +58,7 @@ def common_pairs(people: People, judges: Sequence[Judge], pairs: str | None, tra
         )
     texts = _texts(people, judges, pairs, keys)
     kept, seen = np.ones(len(keys), bool), set()
-    if trained and not unchecked_lineage(trained):
+    if seen_by_judge(seen_by):
         if texts is None:
             raise InputError(
                 people.where,
@@ -65,7 +67,7 @@ def common_pairs(people: People, judges: Sequence[Judge], pairs: str | None, tra
                 "add --pairs DIR",
             )
         queries = texts["query"].to_pylist()
-        seen = queries_seen_by(trained, list(dict.fromkeys(queries)), people.where)
+        seen = queries_seen_by(seen_by, list(dict.fromkeys(queries)), people.where)
         kept = np.array([query not in seen for query in queries])
     left_out = {
         "human_pairs": len(people.grades),

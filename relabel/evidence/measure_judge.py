@@ -58,7 +58,8 @@ def measure_judge(
         raise InputError((human if human_scale is None else judgements).uri, "a table without a scale", "a scale")
     pairs = refuse_judge_labels(pairs, human.uri).filter(pc.is_valid(pairs["label"]))
     trained = judge_folder.uri if judge_folder else manifest.about.get("judge_folder")
-    seen_texts = queries_seen_by(trained, pairs["query"].unique().to_pylist(), human.uri)
+    seen_by = {**manifest.about, "judge_folder": trained}
+    seen_texts = queries_seen_by(seen_by, pairs["query"].unique().to_pylist(), human.uri)
     fresh = pairs.filter(pc.invert(pc.is_in(pairs["query"], pa.array(sorted(seen_texts), pa.string()))))
     row = {key: place for place, key in enumerate(zip(*_keys(judged), strict=True))}
     places = np.array([row.get(key, -1) for key in zip(*_keys(fresh), strict=True)], dtype=np.int64)

@@ -15,7 +15,7 @@ from relabel.config import Config
 from relabel.hardware import Choice, compute_dtype, has_gpu
 from relabel.models import local_model, model_fingerprint
 from relabel.panel.record import read_panel
-from relabel.prompts import prompt_named
+from relabel.prompts import asked, prompt_named
 from relabel.records import Scale
 from relabel.storage import Folder
 
@@ -53,6 +53,7 @@ class JudgeConfig(Config):
             `lexical`.
         collection: pairs table whose documents give word statistics, `bm25` only.
         prompt: name of a prompt; engines that ask nothing take its scale.
+        examples: address of a JSON-lines file of graded pairs that the prompt shows first; null: none.
         dtype: `auto` takes bfloat16 where the hardware computes in it, else float32; `encoder`: float32.
         max_document_tokens, max_query_tokens: budgets; what is longer is cut and marked.
         calibration: address of a `calibration.json` that was fitted for this judge; null: raw distributions.
@@ -74,6 +75,7 @@ class JudgeConfig(Config):
     model: str = "smollm2-135m-instruct"
     collection: str = ""
     prompt: str = "graded-0-3"
+    examples: str | None = None
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     max_document_tokens: int = Field(256, ge=8, le=100_000)
     max_query_tokens: int = Field(96, ge=4, le=100_000)
@@ -144,7 +146,7 @@ def raw_judge_id(config: JudgeConfig, dtype: str) -> str:
     """The id of the judge without its calibration; arguments as for `judge_id`."""
     if config.engine == "panel":
         return read_panel(Folder(config.model)).panel_id
-    prompt = prompt_named(config.prompt)
+    prompt = asked(config.prompt, config.examples)
     facts = {"engine": config.engine, "grades": prompt.scale.grades}
     if config.engine == "lexical":
         facts |= {"version": 1}

@@ -14,7 +14,7 @@ from relabel.hardware import compute_dtype, cores
 from relabel.judges.base import PromptedJudge
 from relabel.judges.config import JudgeConfig, judge_id
 from relabel.models import local_model
-from relabel.prompts import prompt_named
+from relabel.prompts import asked
 from relabel.prompts.encoding import PromptEncoder
 
 
@@ -75,6 +75,7 @@ def build(config: JudgeConfig) -> PromptedJudge:
     folder = local_model(config.model)
     dtype = compute_dtype(config.dtype, config.on_gpu).value
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    encoder = PromptEncoder(prompt_named(config.prompt), tokenizer, config.max_document_tokens, config.max_query_tokens)
+    prompt = asked(config.prompt, config.examples)
+    encoder = PromptEncoder(prompt, tokenizer, config.max_document_tokens, config.max_query_tokens)
     scorer = TransformersScorer(folder, config, dtype, encoder.label_token_ids)
     return PromptedJudge(judge_id(config, dtype), encoder, scorer)

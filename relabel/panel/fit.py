@@ -21,7 +21,7 @@ from relabel.config import Config
 from relabel.errors import ConfigError, InputError
 from relabel.evidence.circularity import label_sources, source_warnings
 from relabel.judges.base import judgement_table
-from relabel.lineage import query_fingerprint, read_queries_seen, write_queries_seen
+from relabel.lineage import query_fingerprint, seen_by_judge, write_queries_seen
 from relabel.panel.contributions import Bootstrap, contributions
 from relabel.panel.cross_fit import fitted
 from relabel.panel.join import Joined, join, truth_of
@@ -73,8 +73,7 @@ def fit_panel(config: FitPanelConfig, out: Folder, log: Callable[[str], None] = 
     scale = read_manifest(human, "pairs").scale
     if scale is None:
         raise InputError(human.uri, "a table without a label scale", "pairs with human labels")
-    trained = [manifest.about.get("judge_folder") for manifest in manifests]
-    seen = set().union(*(read_queries_seen(Folder(uri)) for uri in trained if uri))
+    seen = set().union(*(seen_by_judge(manifest.about) for manifest in manifests))
     joined = join(human, folders, names, seen)
     truth = truth_of(joined.pairs, scale, human.uri)
     own = [np.array(table["probabilities"].to_pylist(), float) for table in joined.judged]

@@ -6,6 +6,7 @@ import difflib
 
 from relabel.errors import ConfigError
 from relabel.prompts.binary import BINARY
+from relabel.prompts.few_shot import with_examples
 from relabel.prompts.graded_0_3 import GRADED_0_3
 from relabel.prompts.graded_1_4 import GRADED_1_4
 from relabel.prompts.prompt import Prompt
@@ -26,4 +27,9 @@ def prompt_named(name: str) -> Prompt:
     return PROMPTS[name]
 
 
-__all__ = ["PROMPTS", "Prompt", "prompt_named"]
+def asked(prompt: str, examples: str | None) -> Prompt:
+    """The prompt of that name with the examples of a file, if there is one; raises as both do."""
+    return with_examples(prompt_named(prompt), examples) if examples else prompt_named(prompt)
+
+
+__all__ = ["PROMPTS", "Prompt", "asked", "prompt_named"]

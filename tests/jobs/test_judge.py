@@ -113,15 +113,18 @@ def test_each_family_is_judged(family, tmp_path, some_pairs):
 
 
 def test_the_judge_id_follows_what_is_judged_with(tmp_path):
-    """Another model, prompt, dtype or budget is another judge; another shard size is the same."""
+    """Another model, prompt, example, dtype or budget is another judge; another shard size is the same."""
     from relabel.judges.config import judge_id
 
     one, two = tiny_model("llama", tmp_path / "one"), tiny_model("qwen", tmp_path / "two")
+    shown = tmp_path / "examples.jsonl"
+    shown.write_text('{"query": "a", "document": "b", "grade": 1}')
     base = JudgeConfig(engine="transformers", model=str(one), prompt="binary")
     changed = [
         {"model": str(two)},
         {"prompt": "terse-0-3"},
         {"max_document_tokens": 99},
+        {"examples": str(shown)},
         {"engine": "vllm"},
     ]
     ids = [judge_id(base, "float32"), judge_id(base, "bfloat16")]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from relabel.lineage import queries_behind, query_fingerprint, trained_folder, write_queries_seen
+from relabel.errors import CircularEvidence
+from relabel.evidence.circularity import queries_seen_by
+from relabel.lineage import queries_behind, query_fingerprint, seen_by_judge, trained_folder, write_queries_seen
 from relabel.storage import Folder
 
 
@@ -34,3 +36,14 @@ def test_other_models_have_seen_nothing(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     assert trained_folder(name) is None
     assert queries_behind(name) == set()
+
+
+def test_a_judge_has_seen_its_training_and_its_examples(tmp_path):
+    """What a judge has seen are the queries of its folder and those that its prompt shows; labels pass both on."""
+    write_queries_seen(Folder(tmp_path), ["a1", "b2"])
+    assert seen_by_judge({"judge_folder": str(tmp_path), "example_queries": ["c3"]}) == {"a1", "b2", "c3"}
+    assert seen_by_judge({"judge_folder": None, "example_queries": None}) == set()
+    example = query_fingerprint("how tall is it")
+    assert queries_seen_by({"example_queries": [example]}, ["How tall  is it", "why"], "pairs") == {"How tall  is it"}
+    with pytest.raises(CircularEvidence, match=r"only queries that the judge was trained on \(1\)"):
+        queries_seen_by({"example_queries": [example]}, ["how tall is it"], "pairs")

@@ -214,5 +214,5 @@ def test_prompt_with_other_grades_is_refused(models, tmp_path):
 def test_unknown_prompt_is_refused(tmp_path):
     """A prompt that does not exist is an error with the ones that do."""
     config = JudgeTrainingConfig(pairs=str(tmp_path), prompt="terse")
-    with pytest.raises(InputError, match=r"prompt: found 'terse'; wanted one of .*terse-0-3"):
+    with pytest.raises(ConfigError, match=r"prompt: found 'terse'; wanted one of .*terse-0-3.*write 'terse-0-3'"):
         train_judge(config, Folder(tmp_path / "out"), lambda line: None)
