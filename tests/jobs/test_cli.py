@@ -16,7 +16,7 @@ def test_each_stage_has_an_option_for_each_scalar_field(name, capsys):
         main([name, "--help"])
     text = capsys.readouterr().out
     assert stopped.value.code == 0
-    nested = {"first_stage", "query_folds", "scale", "parameters", "targets", "rules"}
+    nested = {"first_stage", "query_folds", "scale", "label_scales", "parameters", "targets", "rules"}
     missing = [
         field for field in config.model_fields if field not in nested and f"--{field.replace('_', '-')}" not in text
     ]
