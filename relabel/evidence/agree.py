@@ -94,18 +94,10 @@ def agree(config: AgreeConfig, out: Folder, log: Callable[[str], None] = print) 
         if judge.name != THE_JUDGE:
             words = f"{list(judge.scale.grades)}, relevant from {judge.scale.relevant_from}"
             log(f"agree: the grades of {judge.name} are {words} ({judge.scale_reason})")
-    entries = []
-    for judge in judges:
-        entry = {
-            "name": judge.name,
-            "where": judge.where,
-            "scale": judge.scale.to_json(),
-            "scale_reason": judge.scale_reason,
-            "grade_by_grade": len(judge.scale.grades) == len(people.scale.grades),
-            "about": {name: judge.about.get(name) for name in ("judge_id", "engine", "model", "prompt")},
-            "agreement": measured(human, raters[judge.name], query_ids, people.scale, draws),
-        }
-        entries.append(entry)
+    entries = [
+        _described(judge, people) | {"agreement": measured(human, raters[judge.name], query_ids, people.scale, draws)}
+        for judge in judges
+    ]
     first = entries[0]["agreement"]
     worst = _worst(config.disagreements, common, human, raters[reference], people)
     found = {
@@ -152,6 +144,17 @@ def _judges(config: AgreeConfig, people: People) -> tuple[list[Judge], list[Grad
     return judges, columns
 
 
+def _described(judge: Judge, people: People) -> dict:
+    return {
+        "name": judge.name,
+        "where": judge.where,
+        "scale": judge.scale.to_json(),
+        "scale_reason": judge.scale_reason,
+        "grade_by_grade": len(judge.scale.grades) == len(people.scale.grades),
+        "about": {name: judge.about.get(name) for name in ("judge_id", "engine", "model", "prompt")},
+    }
+
+
 def _reference(config: AgreeConfig, judges: Sequence[Judge]) -> str:
     names = [judge.name for judge in judges]
     if config.reference is None:
@@ -167,7 +170,7 @@ def _rater(judge: Judge, keys: Sequence[Pair]) -> Rater:
 
 
 def _majority(people: People, human: np.ndarray) -> dict:
-    """The answers that need no judge: the commonest grade, the commoner side, the median grade."""
+    """What the commonest grade and the commoner side of the relevance boundary reach without a judge."""
     grades, counts = np.unique(human, return_counts=True)
     relevant = float(np.mean(human >= people.scale.relevant_from))
     return {

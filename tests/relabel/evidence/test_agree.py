@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -297,3 +298,23 @@ def test_documented_kappas_of_published_judges(shared_data, tmp_path, year):
         assert measured[name]["binary"]["kappa"]["value"] == pytest.approx(binary, abs=6e-4), name
     assert found["warnings"] == []
     assert found["left_out"]["human_pairs"] == found["pairs"]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("year", "bm25", "splade"), [("19", 0.5058, 0.7308), ("20", 0.4796, 0.7197)])
+def test_run_files_have_their_documented_ndcg(shared_data, tmp_path, year, bm25, splade):
+    """nDCG@10 of the BM25 and SPLADE++ runs under NIST's grades is the documented one; two systems are called few."""
+    folder, runs = shared_data / f"trec_dl{year}", []
+    for name in ("bm25", "splade"):
+        with open(folder / f"candidates_{name}_top100.jsonl", encoding="utf-8") as stream:
+            hits = [(row["qid"], hit) for row in map(json.loads, stream) for hit in row["hits"]]
+        text = "".join(f"{qid} Q0 {hit['docid']} {hit['rank']} {hit['score']} {name}\n" for qid, hit in hits)
+        (tmp_path / f"{name}.run").write_text(text)
+        runs.append(str(tmp_path / f"{name}.run"))
+    labels, qrels = str(folder / "llm_labels.tsv"), str(folder / "qrels" / "test.tsv")
+    options = {"label_files": [labels], "judges": ["umbrela_gpt4o"], "scale": GRADES, "runs": runs}
+    systems = run(tmp_path, human=qrels, **options)[0]["systems"]
+    measured = {system["name"]: system["ndcg"]["human"] for system in systems["systems"]}
+    assert measured == {"bm25": pytest.approx(bm25, abs=1e-3), "splade": pytest.approx(splade, abs=1e-3)}
+    assert systems["judges"]["umbrela_gpt4o"]["kendall"]["value"] == 1.0
+    assert systems["notes"][0].startswith("2 systems are few")
