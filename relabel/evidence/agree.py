@@ -138,6 +138,9 @@ def _judges(config: AgreeConfig, people: People) -> tuple[list[Judge], list[Grad
                           "add --judgements DIR or --label-files FILE")  # fmt: skip
     scales = {name: scale.scale() for name, scale in config.label_scales.items()}
     others, columns = read_label_files(config.label_files, scales, config.judges, people.scale)
+    if config.judgements and any(judge.name == THE_JUDGE for judge in others):
+        found = f"a file's judge named {THE_JUDGE!r}, as that of judgements is"
+        raise ConfigError("label_files", found, "one name a judge", "rename the file or column")
     judges = [*([read_judgements(config.judgements)] if config.judgements else []), *others]
     if not judges:
         raise ConfigError("label_files", "only a column of people's grades", "a column of a judge")

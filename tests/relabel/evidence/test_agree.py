@@ -121,6 +121,14 @@ def test_a_judge_with_distributions_beside_files(tmp_path):
     assert found["systems"]["judges"]["the judge"]["rank_biased_overlap"]["value"] == pytest.approx(1.0)
 
 
+def test_a_file_may_not_take_the_name_of_the_judge(tmp_path):
+    """A column named like the judge of the judgements would hide it, and is refused."""
+    human, judged = write_pairs(Folder(tmp_path / "human")), write_judgements(Folder(tmp_path / "judged"))
+    labels = write_wide(tmp_path / "labels.tsv", {"the judge": noisy(0.6, 3)})
+    with pytest.raises(ConfigError, match="a file's judge named 'the judge'"):
+        run(tmp_path, human=human, judgements=judged, label_files=[labels])
+
+
 def test_disagreements_are_listed_worst_first_with_texts(tmp_path):
     """The TSV has as many pairs as asked for, the largest distance first, one line each, with their texts."""
     human = write_pairs(Folder(tmp_path / "human"))
@@ -169,6 +177,11 @@ def test_runs_are_ordered_under_both_and_few_of_them_mean_little(tmp_path):
     assert means["system-a"] > means["system-b"] > means["system-c"]
     assert systems["judges"]["same"]["kendall"]["value"] == 1.0
     assert systems["notes"] == ["3 systems are few: τ counts 3 pairs of systems and means little."]
+    (tmp_path / "f.run").write_text("q0 Q0 d0x0 1 1.0 system-f\n")
+    systems = run(tmp_path, human=qrels, label_files=[qrels], scale=GRADES, runs=[str(tmp_path / "f.run")])[0][
+        "systems"
+    ]
+    assert "system-f ranks nothing for 11 of 12 queries: its nDCG there is 0." in systems["notes"]
     (tmp_path / "d.run").write_bytes((tmp_path / "a.run").read_bytes())
     with pytest.raises(ConfigError, match="two files of the system 'system-a'"):
         run(tmp_path, human=qrels, label_files=[qrels], scale=GRADES, runs=[*runs, str(tmp_path / "d.run")])
