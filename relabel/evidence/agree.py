@@ -97,18 +97,10 @@ def agree(config: AgreeConfig, out: Folder, log: Callable[[str], None] = print) 
         if judge.name != THE_JUDGE:
             words = f"{list(judge.scale.grades)}, relevant from {judge.scale.relevant_from}"
             log(f"agree: the grades of {judge.name} are {words} ({judge.scale_reason})")
-    entries = []
-    for judge in judges:
-        entry = {
-            "name": judge.name,
-            "where": judge.where,
-            "scale": judge.scale.to_json(),
-            "scale_reason": judge.scale_reason,
-            "grade_by_grade": len(judge.scale.grades) == len(people.scale.grades),
-            "about": {name: judge.about.get(name) for name in ("judge_id", "engine", "model", "prompt")},
-            "agreement": measured(human, raters[judge.name], query_ids, people.scale, draws),
-        }
-        entries.append(entry)
+    entries = [
+        _described(judge, people) | {"agreement": measured(human, raters[judge.name], query_ids, people.scale, draws)}
+        for judge in judges
+    ]
     first = entries[0]["agreement"]
     worst = _worst(config.disagreements, common, human, raters[reference], people)
     found = {
@@ -149,10 +141,24 @@ def _judges(config: AgreeConfig, people: People) -> tuple[list[Judge], list[Grad
                           "add --judgements DIR or --label-files FILE")  # fmt: skip
     scales = {name: scale.scale() for name, scale in config.label_scales.items()}
     others, columns = read_label_files(config.label_files, scales, config.judges, people.scale)
+    if config.judgements and any(judge.name == THE_JUDGE for judge in others):
+        found = f"a file's judge named {THE_JUDGE!r}, as that of judgements is"
+        raise ConfigError("label_files", found, "one name a judge", "rename the file or column")
     judges = [*([read_judgements(config.judgements)] if config.judgements else []), *others]
     if not judges:
         raise ConfigError("label_files", "only a column of people's grades", "a column of a judge")
     return judges, columns
+
+
+def _described(judge: Judge, people: People) -> dict:
+    return {
+        "name": judge.name,
+        "where": judge.where,
+        "scale": judge.scale.to_json(),
+        "scale_reason": judge.scale_reason,
+        "grade_by_grade": len(judge.scale.grades) == len(people.scale.grades),
+        "about": {name: judge.about.get(name) for name in ("judge_id", "engine", "model", "prompt")},
+    }
 
 
 def _reference(config: AgreeConfig, judges: Sequence[Judge]) -> str:
@@ -170,7 +176,7 @@ def _rater(judge: Judge, keys: Sequence[Pair]) -> Rater:
 
 
 def _majority(people: People, human: np.ndarray) -> dict:
-    """The answers that need no judge: the commonest grade, the commoner side, the median grade."""
+    """What the commonest grade and the commoner side of the relevance boundary reach without a judge."""
     grades, counts = np.unique(human, return_counts=True)
     relevant = float(np.mean(human >= people.scale.relevant_from))
     return {

@@ -88,7 +88,7 @@ def order_of_systems(
             for name, judge in orders.ndcg.items()
             if name != HUMAN
         },
-        "notes": _notes(orders.systems, orders.judged, bool(runs)),
+        "notes": [*_notes(orders.systems, orders.judged, bool(runs)), *_gaps(rankings, query_ids)],
     }
 
 
@@ -108,6 +108,16 @@ def run_rankings(runs: Sequence[str], query_ids: Sequence[str]) -> dict[str, Ran
             raise InputError(uri, f"no query of the graded pairs in the system {empty[0]!r}",
                              f"rankings for queries such as {query_ids[0]!r}", "check the query ids")  # fmt: skip
     return rankings
+
+
+def _gaps(rankings: Mapping[str, Ranking], query_ids: Sequence[str]) -> list[str]:
+    """A note for each system that ranks nothing for some queries."""
+    missing = {name: sum(query_id not in ranking for query_id in query_ids) for name, ranking in rankings.items()}
+    return [
+        f"{name} ranks nothing for {count} of {len(query_ids)} queries: its nDCG there is 0."
+        for name, count in missing.items()
+        if count
+    ]
 
 
 def _by_query(keys: Sequence[Pair], scores) -> Ranking:

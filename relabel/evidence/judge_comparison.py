@@ -47,13 +47,13 @@ class Draws:
     seed: int
 
 
-def measured(human: np.ndarray, rater_: Rater, query_ids: list[str], human_scale: Scale, draws: Draws) -> dict:
+def measured(human: np.ndarray, judge: Rater, query_ids: list[str], human_scale: Scale, draws: Draws) -> dict:
     """`agreement` without the parts that need free scorers, or distributions where the judge gave hard grades."""
     found = agreement(
-        human, rater_.grades, rater_.probabilities, query_ids, human_scale, rater_.scale,
+        human, judge.grades, judge.probabilities, query_ids, human_scale, judge.scale,
         resamples=draws.resamples, confidence=draws.confidence, seed=draws.seed,
     )  # fmt: skip
-    left = {"trust", "verdict", "comparisons"} | (set() if rater_.graded else {"calibration"})
+    left = {"trust", "verdict", "comparisons"} | (set() if judge.graded else {"calibration"})
     return {name: value for name, value in found.items() if name not in left}
 
 

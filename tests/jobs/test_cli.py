@@ -19,7 +19,9 @@ def test_each_stage_has_an_option_for_each_scalar_field(name, capsys):
         main([name, "--help"])
     text = capsys.readouterr().out
     assert stopped.value.code == 0
-    nested = {"first_stage", "query_folds", "scale", "parameters", "targets", "rules", "judge", "augment"}
+    nested = {
+        "first_stage", "query_folds", "scale", "label_scales", "parameters", "targets", "rules", "judge", "augment",
+    }  # fmt: skip
     missing = [
         field for field in config.model_fields if field not in nested and f"--{field.replace('_', '-')}" not in text
     ]
@@ -120,3 +122,26 @@ def test_nested_keys_are_explained(capsys):
             main([name, "--help"])
         text = capsys.readouterr().out
         assert not [key for key in keys if key not in text]
+
+
+def test_agree_runs_from_the_command_line_on_files_alone(tmp_path, capsys):
+    """Qrels and a table of two judges, scales by `--set`: the tables are printed, the files written, exit code 0."""
+    rows = [(f"q{number // 4}", f"d{number}", number % 4) for number in range(40)]
+    (tmp_path / "human.txt").write_text("".join(f"{q} 0 {d} {grade}\n" for q, d, grade in rows))
+    labels = "".join(f"{q}\t{d}\t{grade}\t{int(grade > 2)}\n" for q, d, grade in rows)
+    (tmp_path / "labels.tsv").write_text(f"query-id\tcorpus-id\tsame\tstrict\n{labels}")
+    options = ["--human", f"{tmp_path}/human.txt", "--label-files", f"{tmp_path}/labels.tsv", "--resamples", "100"]
+    scale = "scale={grades: [0, 1, 2, 3], relevant_from: 2}"
+    strict = "label_scales.strict={grades: [0, 1], relevant_from: 1}"
+    assert main(["agree", *options, "--set", scale, "--set", strict, "--out", f"{tmp_path}/out"]) == 0
+    printed = capsys.readouterr().out
+    assert "agree: the grades of strict are [0, 1], relevant from 1 (as stated)" in printed
+    assert "α ordinal" in printed
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["agree.json", "disagreements.tsv"]
+
+
+def test_the_help_of_keys_by_name_says_where_the_name_goes(capsys):
+    """A mapping of names to settings shows NAME in the keys that `--set` takes."""
+    with pytest.raises(SystemExit):
+        main(["agree", "--help"])
+    assert "label_scales.NAME.grades" in " ".join(capsys.readouterr().out.split())

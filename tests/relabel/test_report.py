@@ -11,9 +11,11 @@ import pytest
 
 from relabel.calibration.fit import CalibrateConfig, calibrate
 from relabel.calibration.human_pairs import read_human_pairs
+from relabel.evidence.agree import AgreeConfig, agree
 from relabel.evidence.agreement import agreement
 from relabel.evidence.comparison import System, compare
 from relabel.evidence.gate import GateConfig, gate_lines, pass_gate
+from relabel.evidence.measure_judge import measure_judge
 from relabel.evidence.metrics import Pool, rank_pool
 from relabel.evidence.promise import achieved, learn
 from relabel.judges import JudgeConfig, load_judge
@@ -333,6 +335,41 @@ def test_an_untrusted_judge_is_named_at_the_top(tmp_path):
     words = Page(build_report(run)).words
     assert "Caution. The judge should not be trusted to relabel." in words
     assert words.index("should not be trusted") < words.index("Not run: the run folder holds nothing of evaluate")
+
+
+def test_judges_side_by_side_and_the_worst_disagreements_are_shown(tmp_path):
+    """What `agree` and the agreement leave in evidence/ is on the page: tables, notes and examples, all as text."""
+    run, evidence = Folder(tmp_path / "run"), Folder(tmp_path / "run" / "evidence")
+    truth = np.random.default_rng(2).choice(4, size=QUERIES * DEPTH, p=[0.5, 0.2, 0.2, 0.1])
+    query_ids = [f"q{row // DEPTH}" for row in range(len(truth))]
+    pairs = _pairs(query_ids, truth, truth.astype(float), HOSTILE)
+    human = pairs.set_column(5, PAIRS.field("label"), pa.array(truth, pa.float32()))
+    human = human.set_column(6, PAIRS.field("label_source"), pa.array(["human"] * len(truth)))
+    _write(run / "test", "pairs", SCALE, human, {})
+    probabilities = np.random.default_rng(3).dirichlet(np.ones(4), len(truth)).astype(np.float32)
+    judgements = _judgements(pairs, probabilities)
+    _write(evidence / "judgements", "judgements", SCALE, judgements, {"judge_id": JUDGE})
+    measure_judge(evidence / "judgements", run / "test", evidence, resamples=20, log=lambda line: None)
+    name = "<b>gpt</b>"
+    labels = tmp_path / "labels.tsv"
+    rows = [f"{query_id}\td{row}\t{truth[row]}" for row, query_id in enumerate(query_ids)]
+    labels.write_text("\n".join([f"query-id\tcorpus-id\t{name}", *rows]))
+    config = AgreeConfig(
+        human=(run / "test").uri,
+        judgements=(evidence / "judgements").uri,
+        label_files=[str(labels)],
+        resamples=100,
+        permutations=100,
+    )
+    agree(config, evidence, lambda line: None)
+    page = Page(build_report(run))
+    assert not page.open
+    assert not {"script", "img", "b"} & set(page.tags)
+    assert "Where the judge and the reference grades are furthest apart: the first 10" in page.words
+    assert "Krippendorff's α, ordinal" in page.words
+    assert "Judges side by side" in page.words
+    assert f"{name} 480 1.00" in page.words
+    assert "lie far apart: real competitors are harder to put in order" in page.words
 
 
 def test_an_empty_folder_gives_a_page_of_parts_not_run(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,14 @@ def test_a_judge_with_distributions_beside_files(tmp_path):
     assert found["systems"]["judges"]["the judge"]["rank_biased_overlap"]["value"] == pytest.approx(1.0)
 
 
+def test_a_file_may_not_take_the_name_of_the_judge(tmp_path):
+    """A column named like the judge of the judgements would hide it, and is refused."""
+    human, judged = write_pairs(Folder(tmp_path / "human")), write_judgements(Folder(tmp_path / "judged"))
+    labels = write_wide(tmp_path / "labels.tsv", {"the judge": noisy(0.6, 3)})
+    with pytest.raises(ConfigError, match="a file's judge named 'the judge'"):
+        run(tmp_path, human=human, judgements=judged, label_files=[labels])
+
+
 def test_disagreements_are_listed_worst_first_with_texts(tmp_path):
     """The TSV has as many pairs as asked for, the largest distance first, one line each, with their texts."""
     human = write_pairs(Folder(tmp_path / "human"))
@@ -168,6 +177,11 @@ def test_runs_are_ordered_under_both_and_few_of_them_mean_little(tmp_path):
     assert means["system-a"] > means["system-b"] > means["system-c"]
     assert systems["judges"]["same"]["kendall"]["value"] == 1.0
     assert systems["notes"] == ["3 systems are few: τ counts 3 pairs of systems and means little."]
+    (tmp_path / "f.run").write_text("q0 Q0 d0x0 1 1.0 system-f\n")
+    systems = run(tmp_path, human=qrels, label_files=[qrels], scale=GRADES, runs=[str(tmp_path / "f.run")])[0][
+        "systems"
+    ]
+    assert "system-f ranks nothing for 11 of 12 queries: its nDCG there is 0." in systems["notes"]
     (tmp_path / "d.run").write_bytes((tmp_path / "a.run").read_bytes())
     with pytest.raises(ConfigError, match="two files of the system 'system-a'"):
         run(tmp_path, human=qrels, label_files=[qrels], scale=GRADES, runs=[*runs, str(tmp_path / "d.run")])
@@ -297,3 +311,23 @@ def test_documented_kappas_of_published_judges(shared_data, tmp_path, year):
         assert measured[name]["binary"]["kappa"]["value"] == pytest.approx(binary, abs=6e-4), name
     assert found["warnings"] == []
     assert found["left_out"]["human_pairs"] == found["pairs"]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("year", "bm25", "splade"), [("19", 0.5058, 0.7308), ("20", 0.4796, 0.7197)])
+def test_run_files_have_their_documented_ndcg(shared_data, tmp_path, year, bm25, splade):
+    """nDCG@10 of the BM25 and SPLADE++ runs under NIST's grades is the documented one; two systems are called few."""
+    folder, runs = shared_data / f"trec_dl{year}", []
+    for name in ("bm25", "splade"):
+        with open(folder / f"candidates_{name}_top100.jsonl", encoding="utf-8") as stream:
+            hits = [(row["qid"], hit) for row in map(json.loads, stream) for hit in row["hits"]]
+        text = "".join(f"{qid} Q0 {hit['docid']} {hit['rank']} {hit['score']} {name}\n" for qid, hit in hits)
+        (tmp_path / f"{name}.run").write_text(text)
+        runs.append(str(tmp_path / f"{name}.run"))
+    labels, qrels = str(folder / "llm_labels.tsv"), str(folder / "qrels" / "test.tsv")
+    options = {"label_files": [labels], "judges": ["umbrela_gpt4o"], "scale": GRADES, "runs": runs}
+    systems = run(tmp_path, human=qrels, **options)[0]["systems"]
+    measured = {system["name"]: system["ndcg"]["human"] for system in systems["systems"]}
+    assert measured == {"bm25": pytest.approx(bm25, abs=1e-3), "splade": pytest.approx(splade, abs=1e-3)}
+    assert systems["judges"]["umbrela_gpt4o"]["kendall"]["value"] == 1.0
+    assert systems["notes"][0].startswith("2 systems are few")
