@@ -151,7 +151,7 @@ def facts_of(config: JudgeConfig, name: str, dtype: str) -> dict[str, Any]:
         "prompt_id": prompt_named(config.prompt).prompt_id,
         "dtype": dtype,
         "judge_folder": trained.uri if trained else None,
-        "calibration": config.calibration,
+        "calibration": Folder(config.calibration).uri if config.calibration else None,
         "pairs": config.pairs,
     }
 
