@@ -16,7 +16,7 @@ from relabel.calibration.human_pairs import HumanPairs
 from relabel.calibration.queries import reserved
 from relabel.calibration.record import Calibration, not_for
 from relabel.errors import InputError
-from relabel.evidence.label_changes import GRID, Changes, changes_in
+from relabel.evidence.label_changes import GRID, Changes, changeable, changes_in
 from relabel.evidence.risk_control import (
     best_stake,
     betting_p_value,
@@ -38,27 +38,38 @@ PILOT = 0.5
 LEAST_QUERIES = 10
 #: Half as much evidence again as is needed on average, since what a query is worth varies.
 MARGIN = 1.5
+ANY_LABEL = (
+    "The original labels of the human pairs were not given: the promise is for pairs of any original label, drawn like "
+    "those that people graded. Where original labels tell what the judge does not know, fewer of the changed are right."
+)
 WORDS = {"promote": "promoted", "demote": "demoted"}
 
 
-def learn(rule: AtPrecision, people: HumanPairs, judged: Manifest, seed: int = 0) -> tuple[AtPrecision, dict]:
+def learn(
+    rule: AtPrecision, people: HumanPairs, judged: Manifest, seed: int = 0, originals: Folder | None = None
+) -> tuple[AtPrecision, dict]:
     """The rule with its thresholds, and the values of `promise.json`.
 
     Args:
         people: human pairs of queries that the judge has not seen, with judgements of the judge of `judged` or of the
             raw judge behind it.
         judged: manifest of the judgements that the rule will be applied to.
+        originals: pairs table with the human pairs' original labels, made as those to be changed were. With it only
+            pairs that could be changed count; without it the promise is for pairs of any original label.
 
     Raises:
-        InputError: for another judge's judgements, or where the calibration has used every query.
+        InputError: for another judge's judgements, originals of other pairs, or a calibration that used every query.
     """
     relevant = relevant_of(people, judged)
     pilot = _pilot(people, judged, seed)
+    everything = np.ones(len(relevant), bool)
+    candidates = changeable(people, originals, rule.include_unlabelled) if originals else {}
     found, thresholds = {}, {}
     for direction in rule.directions:
+        could = candidates.get(direction, everything)
         parts = [
             changes_in(direction, relevant[rows], people.relevant[rows], people.queries[rows])
-            for rows in (pilot, ~pilot)
+            for rows in (pilot & could, ~pilot & could)
         ]
         found[direction] = threshold(*parts, rule)
         thresholds[f"{direction}_from"] = found[direction]["threshold"]
@@ -68,11 +79,15 @@ def learn(rule: AtPrecision, people: HumanPairs, judged: Manifest, seed: int = 0
         "delta": rule.delta,
         "unit": rule.unit,
         "judge_id": judged.about["judge_id"],
+        "originals": originals.uri if originals else None,
         "pairs": len(people.grades),
         "queries_ordering": len(set(queries[pilot])),
         "queries_tested": len(set(queries[~pilot])),
         "directions": found,
-        "sentences": [_sentence(direction, entry, rule) for direction, entry in found.items()],
+        "sentences": [
+            *(_sentence(direction, entry, rule) for direction, entry in found.items()),
+            *([] if originals else [ANY_LABEL]),
+        ],
     }
     return rule.model_copy(update=thresholds | {"learned": True}), facts
 

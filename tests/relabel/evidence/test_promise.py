@@ -13,7 +13,7 @@ from relabel.calibration.record import Calibration
 from relabel.calibration.temperature_bias import TemperatureBias
 from relabel.errors import InputError
 from relabel.evidence.label_changes import GRID, Changes
-from relabel.evidence.promise import learn, threshold
+from relabel.evidence.promise import ANY_LABEL, learn, threshold
 from relabel.evidence.promise_kept import achieved, achieved_sentences
 from relabel.evidence.significance import mean_interval
 from relabel.labels import AtPrecision
@@ -123,7 +123,8 @@ def test_too_few_grades_promise_nothing_and_say_how_many_more():
     assert 20 <= entry["queries_more"] <= 300
     assert facts["sentences"] == [
         "Nothing is promoted: the human grades are too few to promise a precision of 90\N{NO-BREAK SPACE}%; about "
-        f"{entry['queries_more']} more queries with grades would be needed."
+        f"{entry['queries_more']} more queries with grades would be needed.",
+        ANY_LABEL,
     ]
     enough = sum(
         learn(PROMOTE, human_pairs(*clustered(10 + entry["queries_more"], seed)), manifest())[0].promote_from
@@ -138,7 +139,7 @@ def test_a_handful_of_queries_promises_nothing(queries):
     """One, two or three queries with grades are an answer, too, and no crash."""
     rule, facts = learn(AtPrecision(), human_pairs(*clustered(queries, 1)), manifest())
     assert (rule.promote_from, rule.demote_from) == (None, None)
-    assert all(sentence.startswith("Nothing is ") for sentence in facts["sentences"])
+    assert all(sentence.startswith("Nothing is ") for sentence in facts["sentences"][:2])
 
 
 def test_an_imprecise_judge_is_told_that_grades_would_not_help():
@@ -192,6 +193,29 @@ def test_promised_against_achieved():
     assert achieved_sentences(facts | {"achieved": {"promote": found}})[0].endswith("the promise holds.")
     wrong = achieved(facts, human_pairs(chance, ~relevant, query), manifest())
     assert achieved_sentences(facts | {"achieved": wrong})[0].endswith("the promise is broken.")
+
+
+def test_a_judge_that_knows_nothing_demotes_by_the_base_rate_unless_originals_are_known(tmp_path):
+    """Where most pairs are not relevant, demoting any is mostly right; among labelled positives, half of which are
+    relevant, it is not, and with the original labels nothing is promised."""
+    folder, random = Folder(tmp_path), np.random.default_rng(0)
+    query, original = np.repeat(np.arange(300), 20), np.tile([1] * 2 + [0] * 18, 300)
+    relevant = random.random(6000) < np.where(original == 1, 0.5, 0.02)
+    says = np.log(np.tile([0.9, 0.1], (6000, 1)))
+    write_case(folder, says, relevant, query, human_scale=BINARY, judge_scale=BINARY)
+    write_case(folder / "given", says, original, query, human_scale=BINARY, judge_scale=BINARY)
+    people = read_human_pairs(folder / "judged", folder / "human")
+    demote = AtPrecision(directions=["demote"])
+    blind, facts = learn(demote, people, people.manifest)
+    assert blind.demote_from is not None
+    assert facts["sentences"][-1] == ANY_LABEL
+    aware, facts = learn(demote, people, people.manifest, originals=folder / "given" / "human")
+    assert aware.demote_from is None
+    assert facts["directions"]["demote"]["reason"] == "imprecise"
+    assert ANY_LABEL not in facts["sentences"]
+    write_case(folder / "other", says, original, query + 500, human_scale=BINARY, judge_scale=BINARY)
+    with pytest.raises(InputError, match="none of the pairs with human grades; wanted their original labels"):
+        learn(demote, people, people.manifest, originals=folder / "other" / "human")
 
 
 @pytest.mark.data
