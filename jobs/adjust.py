@@ -68,7 +68,8 @@ def adjust(config: AdjustConfig, out: Folder, log: Callable[[str], None] = print
     people, promise = None, None
     if isinstance(rule, AtPrecision):
         people = _human_pairs(config, rule)
-        rule, promise = learn(rule, people, judged)
+        originals = Folder(config.originals) if config.originals else None
+        rule, promise = learn(rule, people, judged, originals=originals)
         for sentence in promise["sentences"]:
             log(f"adjust {rule.name}: {sentence}")
     scale = read_manifest(pairs, "pairs").scale

@@ -171,7 +171,7 @@ def facts_of(config: JudgeConfig, name: str, dtype: str) -> dict[str, Any]:
         "example_queries": sorted(example_queries(prompt)),
         "dtype": dtype,
         "judge_folder": trained.uri if trained else None,
-        "calibration": config.calibration,
+        "calibration": Folder(config.calibration).uri if config.calibration else None,
         "pairs": config.pairs,
         "config": rebuilt_by(config, dtype),
     }

@@ -28,7 +28,7 @@ from relabel.evidence.circularity import refuse_shared_queries
 from relabel.evidence.evaluate import METRICS, evaluate, read_test
 from relabel.evidence.gate import GATE, gate, pass_gate
 from relabel.evidence.measure_judge import AGREEMENT, free_scorers, measure_judge
-from relabel.evidence.promise import PROMISES, measure_promises
+from relabel.evidence.promise_kept import PROMISES, measure_promises
 from relabel.judges import JudgeConfig
 from relabel.judges.config import JUDGE_SPEED, MODEL_FREE
 from relabel.labels import AdjustConfig

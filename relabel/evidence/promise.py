@@ -1,4 +1,4 @@
-"""Thresholds of `at-precision` from human grades, with a finite-sample promise; and what came of it on other grades.
+"""Thresholds of `at-precision` from human grades, with a finite-sample promise.
 
 In: human pairs with their judgements; out: a learned rule and `promise.json`. Pairs of one query depend on each other,
 so the unit is the query: its loss is the share of wrong ones among its changed labels, and queries in which nothing
@@ -8,15 +8,15 @@ choose the order of thresholds and the stakes; only the others are tested, and o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 
-from relabel.calibration.human_pairs import HumanPairs, read_human_pairs
+from relabel.calibration.human_pairs import HumanPairs
 from relabel.calibration.queries import reserved
 from relabel.calibration.record import Calibration, not_for
 from relabel.errors import InputError
+from relabel.evidence.label_changes import GRID, Changes, changeable, changes_in
 from relabel.evidence.risk_control import (
     best_stake,
     betting_p_value,
@@ -24,74 +24,53 @@ from relabel.evidence.risk_control import (
     fixed_sequence,
     growth_rate,
 )
-from relabel.evidence.significance import mean_interval
-from relabel.evidence.verdict import number, with_interval
+from relabel.evidence.verdict import percent
 from relabel.labels.at_precision import AtPrecision
-from relabel.labels.rule import TOLERANCE, relevant_probability
-from relabel.lineage import read_queries_seen
+from relabel.labels.rule import relevant_probability
+from relabel.lineage import QUERIES_SEEN, read_queries_seen
 from relabel.storage import Folder
-from relabel.tables import Manifest, read_manifest
+from relabel.tables import Manifest
 
-#: In a labels folder; in the evidence folder, of all rules, with what was achieved.
-PROMISE, PROMISES = "promise.json", "promises.json"
-#: Thresholds of a probability that are tried; fixed, so that no data choose them. Strictest first.
-GRID = np.r_[0.999, 0.995, np.arange(99, 49, -1) / 100]
+PROMISE = "promise.json"
 #: Share of the queries that choose the order where no calibration used any.
 PILOT = 0.5
 #: Thresholds that would change something in fewer queries say nothing about what more grades would bring.
 LEAST_QUERIES = 10
 #: Half as much evidence again as is needed on average, since what a query is worth varies.
 MARGIN = 1.5
+ANY_LABEL = (
+    "The original labels of the human pairs were not given: the promise is for pairs of any original label, drawn like "
+    "those that people graded. Where original labels tell what the judge does not know, fewer of the changed are right."
+)
 WORDS = {"promote": "promoted", "demote": "demoted"}
 
 
-@dataclass(frozen=True)
-class Changes:
-    """Labels that each threshold of `GRID` would change, and the wrong ones among them, int [queries, thresholds]."""
-
-    changed: np.ndarray
-    wrong: np.ndarray
-
-    @classmethod
-    def of(cls, certainty: np.ndarray, wrong: np.ndarray, queries: np.ndarray) -> Changes:
-        """From each pair's probability of the new side [rows], whether that side is wrong [rows], and query [rows]."""
-        names, query = np.unique(queries.astype(str), return_inverse=True)
-        over = certainty[:, None] >= GRID - TOLERANCE
-        order = np.argsort(query, kind="stable")
-        starts = np.searchsorted(query[order], np.arange(len(names)))
-        sums = (
-            np.add.reduceat(flags[order].astype(np.int64), starts, axis=0) for flags in (over, over & wrong[:, None])
-        )
-        return cls(*sums)
-
-    def losses(self, place: int) -> np.ndarray:
-        """Share of wrong ones in each query in which something changes, at the threshold at `place` of the grid."""
-        some = self.changed[:, place] > 0
-        return self.wrong[some, place] / self.changed[some, place]
-
-    def pooled(self, place: int) -> float:
-        """Share of right ones over all changed labels; NaN where nothing changes."""
-        changed = self.changed[:, place].sum()
-        return float(1 - self.wrong[:, place].sum() / changed) if changed else float("nan")
-
-
-def learn(rule: AtPrecision, people: HumanPairs, judged: Manifest, seed: int = 0) -> tuple[AtPrecision, dict]:
+def learn(
+    rule: AtPrecision, people: HumanPairs, judged: Manifest, seed: int = 0, originals: Folder | None = None
+) -> tuple[AtPrecision, dict]:
     """The rule with its thresholds, and the values of `promise.json`.
 
     Args:
         people: human pairs of queries that the judge has not seen, with judgements of the judge of `judged` or of the
             raw judge behind it.
         judged: manifest of the judgements that the rule will be applied to.
+        originals: pairs table with the human pairs' original labels, made as those to be changed were. With it only
+            pairs that could be changed count; without it the promise is for pairs of any original label.
 
     Raises:
-        InputError: for another judge's judgements, or where the calibration has used every query.
+        InputError: for another judge's judgements, originals of other pairs, or a calibration that used every query.
     """
     relevant = relevant_of(people, judged)
     pilot = _pilot(people, judged, seed)
+    everything = np.ones(len(relevant), bool)
+    candidates = changeable(people, originals, rule.include_unlabelled) if originals else {}
     found, thresholds = {}, {}
     for direction in rule.directions:
-        certainty, wrong = (relevant, ~people.relevant) if direction == "promote" else (1 - relevant, people.relevant)
-        parts = [Changes.of(certainty[rows], wrong[rows], people.queries[rows]) for rows in (pilot, ~pilot)]
+        could = candidates.get(direction, everything)
+        parts = [
+            changes_in(direction, relevant[rows], people.relevant[rows], people.queries[rows])
+            for rows in (pilot & could, ~pilot & could)
+        ]
         found[direction] = threshold(*parts, rule)
         thresholds[f"{direction}_from"] = found[direction]["threshold"]
     queries = people.queries.astype(str)
@@ -100,11 +79,15 @@ def learn(rule: AtPrecision, people: HumanPairs, judged: Manifest, seed: int = 0
         "delta": rule.delta,
         "unit": rule.unit,
         "judge_id": judged.about["judge_id"],
+        "originals": originals.uri if originals else None,
         "pairs": len(people.grades),
         "queries_ordering": len(set(queries[pilot])),
         "queries_tested": len(set(queries[~pilot])),
         "directions": found,
-        "sentences": [_sentence(direction, entry, rule) for direction, entry in found.items()],
+        "sentences": [
+            *(_sentence(direction, entry, rule) for direction, entry in found.items()),
+            *([] if originals else [ANY_LABEL]),
+        ],
     }
     return rule.model_copy(update=thresholds | {"learned": True}), facts
 
@@ -125,85 +108,24 @@ def relevant_of(people: HumanPairs, judged: Manifest) -> np.ndarray:
     return relevant_probability(np.array(judgements["probabilities"].to_pylist(), float), people.manifest.scale)
 
 
-def measure_promises(
-    labels: Mapping[str, Folder],
-    judgements: Folder,
-    human: Folder,
-    out: Folder,
-    log: Callable[[str], None] = print,
-) -> dict:
-    """Promised against achieved for each rule: writes `promises.json` into `out` and returns it.
-
-    Args:
-        labels: rule → folder of its labels, with `promise.json`.
-        judgements: of pairs with human grades, by the judge that the labels were made with.
-        human: these pairs; none of their queries may have been among those that the thresholds were learned on.
-
-    Raises:
-        CircularEvidence: for human grades of queries that the judge has seen.
-        InputError: for judgements of another judge.
-    """
-    people, manifest = read_human_pairs(judgements, human), read_manifest(judgements, "judgements")
-    found = {}
-    for name, folder in labels.items():
-        promise = folder.read_json(PROMISE)
-        found[name] = promise | {"achieved": achieved(promise, people, manifest)}
-        for sentence in achieved_sentences(found[name]):
-            log(f"promises: {name}: {sentence}")
-    out.write_json(PROMISES, found)
-    return found
-
-
-def achieved(promise: dict, people: HumanPairs, judged: Manifest) -> dict:
-    """Precision that the thresholds of `promise.json` reach on other human pairs, by direction.
-
-    `precision` is the promised mean (over queries, or over pairs), with a BCa interval over queries; `kept` is whether
-    that interval reaches the target, null where nothing would change.
-    """
-    relevant, found = relevant_of(people, judged), {}
-    for direction, entry in promise["directions"].items():
-        if entry["threshold"] is None:
-            continue
-        certainty, wrong = (relevant, ~people.relevant) if direction == "promote" else (1 - relevant, people.relevant)
-        place = int(np.argmin(np.abs(GRID - entry["threshold"])))
-        changes = Changes.of(certainty, wrong, people.queries)
-        interval = mean_interval(1 - changes.losses(place)).to_json()
-        reached = [value for value in (interval["high"], interval["value"]) if value is not None]
-        found[direction] = {
-            "precision": interval,
-            "pooled": None if np.isnan(changes.pooled(place)) else changes.pooled(place),
-            "queries": len(changes.losses(place)),
-            "pairs": int(changes.changed[:, place].sum()),
-            "kept": max(reached) >= promise["target"] if reached else None,
-        }
-    return found
-
-
-def achieved_sentences(found: dict) -> list[str]:
-    """Promised against achieved in words, one sentence a direction, from a promise with `achieved` beside it."""
-    lines = []
-    for direction, entry in found["achieved"].items():
-        words, precision = WORDS[direction], with_interval(entry["precision"])
-        promised = f"promised {found['target']:.2f} for {words} labels"
-        if entry["kept"] is None:
-            lines.append(f"{promised}: no test pair would be {words}.")
-            continue
-        verdict = "the promise holds" if entry["kept"] else "the promise is broken"
-        lines.append(
-            f"{promised}, achieved {precision} on {entry['queries']} test queries ({entry['pairs']} pairs, "
-            f"{number(entry['pooled'])} of them right): {verdict}."
-        )
-    return lines
-
-
 def _pilot(people: HumanPairs, judged: Manifest, seed: int) -> np.ndarray:
     """The rows whose queries choose the order of tests, bool [rows]."""
-    address = judged.about.get("calibration")
+    address, chosen = judged.about.get("calibration"), reserved(people.queries, PILOT, seed)
+    by_hash = np.array([query in chosen for query in people.queries], bool)
     if not address:
-        chosen = reserved(people.queries, PILOT, seed)
-        return np.array([query in chosen for query in people.queries], bool)
-    seen = read_queries_seen(Folder(Folder(address).uri.rpartition("/")[0]))
+        return by_hash
+    folder = Folder(Folder(address).uri.rpartition("/")[0])
+    if not folder.exists(QUERIES_SEEN):
+        raise InputError(
+            address,
+            f"no {QUERIES_SEEN} beside it",
+            "the list of queries that fitted the calibration",
+            "use it where `relabel calibrate` wrote it",
+        )
+    seen = read_queries_seen(folder)
     used = np.array([query in seen for query in people.queries], bool)
+    if not used.any():
+        return by_hash
     if used.all():
         raise InputError(
             address,
@@ -231,7 +153,7 @@ def threshold(pilot: Changes, tested: Changes, rule: AtPrecision) -> dict:
     if accepted:
         return {"threshold": float(GRID[start + accepted - 1]), "reason": "promised", "tests": tests}
     whole = Changes(np.r_[pilot.changed, tested.changed], np.r_[pilot.wrong, tested.wrong])
-    return {"threshold": None, "tests": tests} | _why_not(whole, start, rule, len(tested.changed))
+    return {"threshold": None, "tests": tests} | _why_not(whole, rule, len(tested.changed))
 
 
 def _promising(pilot: Changes, place: int, rule: AtPrecision, stake: float) -> float:
@@ -257,18 +179,21 @@ def _test(tested: Changes, place: int, rule: AtPrecision, stake: float) -> dict:
     }
 
 
-def _why_not(whole: Changes, start: int, rule: AtPrecision, tested: int) -> dict:
+def _why_not(whole: Changes, rule: AtPrecision, tested: int) -> dict:
     """Why nothing is promised: `imprecise` at every threshold, or `few` queries and about how many more it takes.
 
     The estimate uses all queries at the best threshold: each is worth `growth_rate`, and `MARGIN` · ln(1/δ) is needed;
     at least a quarter of those at hand, since these did not do.
     """
     limit = 1 - rule.target
-    best = {"reason": "imprecise", "queries_more": None}
+    best, precisions = {"reason": "imprecise", "queries_more": None}, []
     least = max(1, min(LEAST_QUERIES, len(whole.changed) // 2))
     for place in range(len(GRID)):
         losses = whole.losses(place)
-        if len(losses) < least or whole.pooled(place) < rule.target:
+        if len(losses) < least:
+            continue
+        precisions.append(float(min(1 - losses.mean(), whole.pooled(place))))
+        if precisions[-1] < rule.target:
             continue
         rate = growth_rate(losses, limit, best_stake(losses, limit)) * len(losses) / len(whole.changed)
         if rate <= 0:
@@ -277,26 +202,27 @@ def _why_not(whole: Changes, start: int, rule: AtPrecision, tested: int) -> dict
         more = int(np.ceil(max(wanted, len(whole.changed) / 4)))
         if best["queries_more"] is None or more < best["queries_more"]:
             best = {"reason": "few", "queries_more": more}
-    losses = whole.losses(start)
-    return best | {"best_precision": float(1 - losses.mean()) if len(losses) else None}
+    return best | {"best_precision": max(precisions, default=None)}
 
 
 def _sentence(direction: str, entry: dict, rule: AtPrecision) -> str:
     words, of = WORDS[direction], "a query's" if rule.unit == "query" else "the"
     if entry["threshold"] is not None:
         last = next(test for test in entry["tests"] if test["threshold"] == entry["threshold"])
+        right = last["precision" if rule.unit == "query" else "pooled"]
         return (
-            f"At least {rule.target:.0%} of {of} {words} labels are right in expectation, promised with a risk of "
-            f"{rule.delta:.0%}: from a probability of {entry['threshold']:g}, where {last['precision']:.1%} were right "
+            f"At least {percent(rule.target)} of {of} {words} labels are right in expectation, promised with a risk of "
+            f"{percent(rule.delta)}: from a probability of {entry['threshold']:g}, where {percent(right)} were right "
             f"in the {last['queries']} tested queries that it would change ({last['pairs']} pairs)."
         )
     if entry["reason"] == "few":
         return (
-            f"Nothing is {words}: the human grades are too few to promise a precision of {rule.target:.0%}; about "
+            f"Nothing is {words}: the human grades are too few to promise a precision of {percent(rule.target)}; about "
             f"{entry['queries_more']} more queries with grades would be needed."
         )
-    reached = "" if entry["best_precision"] is None else f", {entry['best_precision']:.1%} at the most promising"
+    if entry["best_precision"] is None:
+        return f"Nothing is {words}: the judge is sure enough of that in too few queries to tell how often it is right."
     return (
-        f"Nothing is {words}: at no threshold does the judge reach a precision of {rule.target:.0%} on the human "
-        f"grades{reached}; more grades would not help, a better judge would."
+        f"Nothing is {words}: at no threshold does the judge reach a precision of {percent(rule.target)} on the human "
+        f"grades ({percent(entry['best_precision'])} at the best); more grades would not help, a better judge would."
     )

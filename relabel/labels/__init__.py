@@ -68,6 +68,9 @@ class AdjustConfig(Config):
     judgements: str = Field(description="URI of the judgements table")
     human: str = Field("", description="URI of pairs with human grades; at-precision learns its thresholds on them")
     human_judgements: str = Field("", description="URI of the judge's judgements of these, raw or calibrated alike")
+    originals: str = Field(
+        "", description="URI of pairs with the original labels of the human pairs, made as those of `pairs` were"
+    )
     rule: str = Field("replace", description=f"one of {', '.join(RULES)}")
     parameters: dict[str, Any] = Field(default_factory=dict, description="the rule's parameters, name to value")
 

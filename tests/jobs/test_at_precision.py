@@ -9,7 +9,7 @@ from jobs.adjust import adjust
 from relabel.calibration.fit import CalibrateConfig, calibrate
 from relabel.calibration.record import Calibration
 from relabel.errors import ConfigError
-from relabel.evidence.promise import measure_promises
+from relabel.evidence.promise_kept import measure_promises
 from relabel.labels import AdjustConfig
 from relabel.lineage import query_fingerprint, read_queries_seen
 from relabel.storage import Folder
@@ -50,7 +50,8 @@ def test_labels_change_over_the_learned_threshold_alone(tmp_path):
     write_case(folder, *simulate(200, 12, seed=1, sharpness=2.0, biases=(-1, 0, 0.5, 0.5)))
     logprobs, truth, query = simulate(60, 12, seed=2, sharpness=2.0, biases=(-1, 0, 0.5, 0.5))
     write_case(folder / "todo", logprobs, np.where(truth >= 2, 1, 2), query + 1000)
-    write_case(folder / "test", *simulate(60, 12, seed=3, sharpness=2.0, biases=(-1, 0, 0.5, 0.5)))
+    logprobs, truth, query = simulate(60, 12, seed=3, sharpness=2.0, biases=(-1, 0, 0.5, 0.5))
+    write_case(folder / "test", logprobs, truth, query + 190)  # ten of its queries were learned on
     tables = {"judgements": (folder / "judged").uri, "human": (folder / "human").uri}
     calibrate(CalibrateConfig(**tables, reserve=0.5, resamples=100), folder / "calibration", lambda line: None)
     address = f"{folder.uri}/calibration/calibration.json"
@@ -83,4 +84,5 @@ def test_labels_change_over_the_learned_threshold_alone(tmp_path):
     test = folder / "test"
     found = measure_promises({"mine": folder / "labels"}, test / "calibrated", test / "human", folder / "out")
     assert found["mine"]["achieved"]["demote"]["kept"]
+    assert found["mine"]["achieved"]["demote"]["queries"] <= 50
     assert (folder / "out").read_json("promises.json") == found

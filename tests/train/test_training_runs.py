@@ -46,11 +46,13 @@ def small_files():
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a tiny encoder, a labels table whose judge has seen a query, and a pairs table."""
+    """A folder with a tiny encoder, a labels table whose judge and calibration have seen a query each, and pairs."""
     folder = tmp_path_factory.mktemp("training")
     tiny_encoder(folder / "encoder")
     write_queries_seen(Folder(folder / "judge"), ["feedfeedfeedfeed"])
-    write_labels(Folder(folder / "labels"), ROWS, {"judge_id": "j1", "judge_folder": str(folder / "judge")})
+    write_queries_seen(Folder(folder / "calibration"), ["beefbeefbeefbeef"])
+    about = {"judge_folder": str(folder / "judge"), "selected_on": [str(folder / "calibration")]}
+    write_labels(Folder(folder / "labels"), ROWS, {"judge_id": "j1"} | about)
     write_pairs(Folder(folder / "pairs"), ROWS)
     return folder
 
@@ -149,11 +151,12 @@ def test_learns_validates_and_records(reference, place):
 
 
 def test_queries_seen_include_the_judges(reference):
-    """The lineage holds all queries of the labels, trained on or held out, and those that the judge has seen."""
+    """The lineage holds all queries of the labels, and those that the judge and its calibration have seen."""
     out, record, _ = reference
-    assert read_queries_seen(out) == {query_fingerprint(row["query"]) for row in ROWS} | {"feedfeedfeedfeed"}
+    inherited = {"feedfeedfeedfeed", "beefbeefbeefbeef"}
+    assert read_queries_seen(out) == {query_fingerprint(row["query"]) for row in ROWS} | inherited
     assert record["judge_id"] == "j1"
-    assert record["queries_inherited_from_judge"] == 1
+    assert record["queries_inherited_from_judge"] == 2
 
 
 def test_killed_training_goes_on_with_the_same_batches(killed, reference):

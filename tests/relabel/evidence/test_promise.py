@@ -12,7 +12,9 @@ from relabel.calibration.human_pairs import HumanPairs, read_human_pairs
 from relabel.calibration.record import Calibration
 from relabel.calibration.temperature_bias import TemperatureBias
 from relabel.errors import InputError
-from relabel.evidence.promise import GRID, Changes, achieved, achieved_sentences, learn
+from relabel.evidence.label_changes import GRID, Changes
+from relabel.evidence.promise import ANY_LABEL, learn, threshold
+from relabel.evidence.promise_kept import achieved, achieved_sentences
 from relabel.evidence.significance import mean_interval
 from relabel.labels import AtPrecision
 from relabel.records import Scale
@@ -120,8 +122,9 @@ def test_too_few_grades_promise_nothing_and_say_how_many_more():
     assert entry["reason"] == "few"
     assert 20 <= entry["queries_more"] <= 300
     assert facts["sentences"] == [
-        "Nothing is promoted: the human grades are too few to promise a precision of 90%; about "
-        f"{entry['queries_more']} more queries with grades would be needed."
+        "Nothing is promoted: the human grades are too few to promise a precision of 90\N{NO-BREAK SPACE}%; about "
+        f"{entry['queries_more']} more queries with grades would be needed.",
+        ANY_LABEL,
     ]
     enough = sum(
         learn(PROMOTE, human_pairs(*clustered(10 + entry["queries_more"], seed)), manifest())[0].promote_from
@@ -131,6 +134,14 @@ def test_too_few_grades_promise_nothing_and_say_how_many_more():
     assert enough >= 10
 
 
+@pytest.mark.parametrize("queries", [1, 2, 3])
+def test_a_handful_of_queries_promises_nothing(queries):
+    """One, two or three queries with grades are an answer, too, and no crash."""
+    rule, facts = learn(AtPrecision(), human_pairs(*clustered(queries, 1)), manifest())
+    assert (rule.promote_from, rule.demote_from) == (None, None)
+    assert all(sentence.startswith("Nothing is ") for sentence in facts["sentences"][:2])
+
+
 def test_an_imprecise_judge_is_told_that_grades_would_not_help():
     """With a precision of a half everywhere the sentence asks for a better judge, not for more grades."""
     random = np.random.default_rng(0)
@@ -138,6 +149,10 @@ def test_an_imprecise_judge_is_told_that_grades_would_not_help():
     _, facts = learn(PROMOTE, case, manifest())
     assert facts["directions"]["promote"]["reason"] == "imprecise"
     assert "more grades would not help, a better judge would" in facts["sentences"][0]
+    assert 0.45 < facts["directions"]["promote"]["best_precision"] < 0.65
+    silent = human_pairs(np.full(200, 0.1), np.ones(200, bool), np.repeat(np.arange(20), 10))
+    _, facts = learn(PROMOTE, silent, manifest())
+    assert "sure enough of that in too few queries" in facts["sentences"][0]
 
 
 def test_queries_that_fitted_the_calibration_are_not_tested(tmp_path):
@@ -156,6 +171,9 @@ def test_queries_that_fitted_the_calibration_are_not_tested(tmp_path):
     judged = manifest(Calibration.read(address).calibrated_id, calibration=address)
     with pytest.raises(InputError, match=r"fitted on every query with human grades; .*--reserve 0\.5"):
         learn(AtPrecision(), people, judged)
+    (folder / "calibration").remove("queries_seen.parquet")
+    with pytest.raises(InputError, match=r"no queries_seen\.parquet beside it"):
+        learn(AtPrecision(), people, judged)
     with pytest.raises(InputError, match="the judge lexical-raw; wanted the judge that the calibration was fitted for"):
         learn(AtPrecision(), people, manifest("another"))
 
@@ -170,9 +188,34 @@ def test_promised_against_achieved():
     assert found["pooled"] == pytest.approx(relevant[over].mean())
     by_query = [relevant[over & (query == number)].mean() for number in np.unique(query[over])]
     assert found["precision"]["value"] == pytest.approx(np.mean(by_query))
+    by_pair = achieved(facts | {"unit": "pair"}, human_pairs(chance, relevant, query), manifest())["promote"]
+    assert by_pair["precision"]["value"] == pytest.approx(found["pooled"])
     assert achieved_sentences(facts | {"achieved": {"promote": found}})[0].endswith("the promise holds.")
     wrong = achieved(facts, human_pairs(chance, ~relevant, query), manifest())
     assert achieved_sentences(facts | {"achieved": wrong})[0].endswith("the promise is broken.")
+
+
+def test_a_judge_that_knows_nothing_demotes_by_the_base_rate_unless_originals_are_known(tmp_path):
+    """Where most pairs are not relevant, demoting any is mostly right; among labelled positives, half of which are
+    relevant, it is not, and with the original labels nothing is promised."""
+    folder, random = Folder(tmp_path), np.random.default_rng(0)
+    query, original = np.repeat(np.arange(300), 20), np.tile([1] * 2 + [0] * 18, 300)
+    relevant = random.random(6000) < np.where(original == 1, 0.5, 0.02)
+    says = np.log(np.tile([0.9, 0.1], (6000, 1)))
+    write_case(folder, says, relevant, query, human_scale=BINARY, judge_scale=BINARY)
+    write_case(folder / "given", says, original, query, human_scale=BINARY, judge_scale=BINARY)
+    people = read_human_pairs(folder / "judged", folder / "human")
+    demote = AtPrecision(directions=["demote"])
+    blind, facts = learn(demote, people, people.manifest)
+    assert blind.demote_from is not None
+    assert facts["sentences"][-1] == ANY_LABEL
+    aware, facts = learn(demote, people, people.manifest, originals=folder / "given" / "human")
+    assert aware.demote_from is None
+    assert facts["directions"]["demote"]["reason"] == "imprecise"
+    assert ANY_LABEL not in facts["sentences"]
+    write_case(folder / "other", says, original, query + 500, human_scale=BINARY, judge_scale=BINARY)
+    with pytest.raises(InputError, match="none of the pairs with human grades; wanted their original labels"):
+        learn(demote, people, people.manifest, originals=folder / "other" / "human")
 
 
 @pytest.mark.data
@@ -196,8 +239,6 @@ def test_real_grades_keep_the_promise(shared_data):
 
 
 def _learned_place(irrelevant, grades, query, fit, tested) -> int | None:
-    from relabel.evidence.promise import threshold
-
     parts = [Changes.of(irrelevant[rows], grades[rows] >= 2, query[rows]) for rows in (fit, tested)]
     found = threshold(*parts, AtPrecision(directions=["demote"]))["threshold"]
     return None if found is None else int(np.argmin(np.abs(GRID - found)))

@@ -38,7 +38,8 @@ def test_a_key_of_neither_the_stage_nor_the_rule_is_refused():
     """The message names the keys of both, and the nearest."""
     for key, near in (("alhpa", "alpha"), ("judgments", "judgements")):
         with pytest.raises(
-            ConfigError, match=f"unknown key '{key}'; wanted one of alpha, human, .*judgements, pairs,.* write '{near}'"
+            ConfigError,
+            match=f"unknown key '{key}'; wanted one of alpha, human, .*judgements, originals, pairs,.* write '{near}'",
         ):
             AdjustConfig.load({"pairs": "a", "judgements": "b", "rule": "blend", key: 1}, "relabel adjust")
 
