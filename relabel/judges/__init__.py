@@ -17,6 +17,7 @@ ENGINES = {
     "encoder": "relabel.judges.encoder",
     "bm25": "relabel.judges.bm25",
     "lexical": "relabel.judges.lexical",
+    "length": "relabel.judges.length",
     "panel": "relabel.judges.panel",
 }
 
