@@ -46,8 +46,8 @@ class JudgeConfig(Config):
 
     Attributes:
         pairs: address of the pairs table; a recipe fills it in.
-        engine: `vllm`, `transformers` (the reference), `encoder` (similarity), `bm25`, `lexical` or `length`
-            (no model), `panel` (several judges).
+        engine: `vllm`, `transformers` (the reference), `encoder` (similarity), `classifier`
+            (one output a grade), `bm25`, `lexical` or `length` (no model), `panel` (several judges).
         model: package model, model folder or S3 address; for `panel` what `fit-panel` wrote; not used by engines
             without a model.
         collection: pairs table whose documents give word statistics, `bm25` only.
@@ -68,7 +68,7 @@ class JudgeConfig(Config):
     """
 
     pairs: str = ""
-    engine: Literal["vllm", "transformers", "encoder", "bm25", "lexical", "length", "panel"] = "vllm"
+    engine: Literal["vllm", "transformers", "encoder", "classifier", "bm25", "lexical", "length", "panel"] = "vllm"
     model: str = "smollm2-135m-instruct"
     collection: str = ""
     prompt: str = "graded-0-3"
