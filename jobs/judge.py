@@ -15,6 +15,7 @@ import pyarrow as pa
 from relabel.errors import ConfigError, InputError
 from relabel.hardware import cores
 from relabel.judges import JudgeConfig, load_judge
+from relabel.judges.classifier import output_order
 from relabel.judges.config import JUDGE_SPEED, MODEL_FREE, PROMPTED, judge_dtype, judge_id, judge_scale
 from relabel.judges.panel import check_members, member_configs
 from relabel.ledger import Marker, Shard
@@ -118,6 +119,8 @@ def resolve(config: JudgeConfig) -> tuple[str, str]:
         check_members(config)
         for member in member_configs(config):
             resolve(member)
+    if config.engine == "classifier":
+        output_order(local_model(config.model), judge_scale(config))
     if config.engine not in PROMPTED:
         return dtype, judge_id(config, dtype)
     from transformers import AutoTokenizer

@@ -38,7 +38,7 @@ JUDGEMENTS = pa.schema(
     [
         pa.field("query_id", pa.string(), nullable=False),
         pa.field("doc_id", pa.string(), nullable=False),
-        pa.field("grade", pa.int32(), nullable=False),  # the most probable grade; calibrated: the median
+        pa.field("grade", pa.int32(), nullable=False),  # the most probable grade; of a panel or calibrated the median
         pa.field("score", pa.float32(), nullable=False),  # the expected grade
         pa.field("probabilities", pa.list_(pa.float32()), nullable=False),  # over the grades, sums to 1
         pa.field("logprobs", pa.list_(pa.float32()), nullable=False),  # of the grade tokens, natural log, raw

@@ -17,8 +17,10 @@ ENGINES = {
     "vllm": "relabel.judges.vllm_engine",
     "transformers": "relabel.judges.transformers_engine",
     "encoder": "relabel.judges.encoder",
+    "classifier": "relabel.judges.classifier",
     "bm25": "relabel.judges.bm25",
     "lexical": "relabel.judges.lexical",
+    "length": "relabel.judges.length",
     "panel": "relabel.judges.panel",
 }
 

@@ -89,10 +89,15 @@ def unjudgeable(query: str, title: str, text: str) -> tuple[str, str] | None:
 
 
 def judgement_table(
-    pairs: pa.Table, logprobs: np.ndarray, tokens: np.ndarray, truncated: np.ndarray, judge: Judge
+    pairs: pa.Table,
+    logprobs: np.ndarray,
+    tokens: np.ndarray,
+    truncated: np.ndarray,
+    judge: Judge,
+    classes: np.ndarray | None = None,
 ) -> pa.Table:
     """Judgements from raw label log-probabilities [rows, grades]: renormalised over the grades, the rest kept as
-    `off_label_mass` = 1 − Σp."""
+    `off_label_mass` = 1 − Σp. `classes` are the places of the grades to call each pair; None: the most probable."""
     logprobs = np.asarray(logprobs, np.float64).reshape(pairs.num_rows, len(judge.scale.grades))
     mass = np.exp(logprobs)
     total = mass.sum(axis=1, keepdims=True)
@@ -102,7 +107,7 @@ def judgement_table(
     columns = {
         "query_id": pairs.column("query_id"),
         "doc_id": pairs.column("doc_id"),
-        "grade": grades[probabilities.argmax(axis=1)] if len(probabilities) else np.zeros(0),
+        "grade": grades[probabilities.argmax(axis=1) if classes is None else classes],
         "score": probabilities @ grades,
         "probabilities": _lists(probabilities),
         "logprobs": _lists(logprobs),

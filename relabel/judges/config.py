@@ -39,7 +39,7 @@ JUDGE_SPEED = frozenset(
 #: Engines that ask a language model with a prompt.
 PROMPTED = frozenset({"vllm", "transformers"})
 #: Engines that load no model.
-MODEL_FREE = frozenset({"lexical", "bm25"})
+MODEL_FREE = frozenset({"lexical", "length", "bm25"})
 
 
 class JudgeConfig(Config):
@@ -47,10 +47,10 @@ class JudgeConfig(Config):
 
     Attributes:
         pairs: address of the pairs table; a recipe fills it in.
-        engine: `vllm`, `transformers` (the reference), `encoder` (similarity), `bm25` or `lexical` (no model), `panel`
-            (several judges).
-        model: package model, model folder or S3 address; for `panel` what `fit-panel` wrote; not used by `bm25` and
-            `lexical`.
+        engine: `vllm`, `transformers` (the reference), `encoder` (similarity), `classifier`
+            (one output a grade), `bm25`, `lexical` or `length` (no model), `panel` (several judges).
+        model: package model, model folder or S3 address; for `panel` what `fit-panel` wrote; not used by engines
+            without a model.
         collection: pairs table whose documents give word statistics, `bm25` only.
         prompt: name of a prompt; engines that ask nothing take its scale.
         examples: address of a JSON-lines file of graded pairs that the prompt shows first; null: none.
@@ -71,7 +71,7 @@ class JudgeConfig(Config):
     """
 
     pairs: str = ""
-    engine: Literal["vllm", "transformers", "encoder", "bm25", "lexical", "panel"] = "vllm"
+    engine: Literal["vllm", "transformers", "encoder", "classifier", "bm25", "lexical", "length", "panel"] = "vllm"
     model: str = "smollm2-135m-instruct"
     collection: str = ""
     prompt: str = "graded-0-3"
@@ -148,7 +148,7 @@ def raw_judge_id(config: JudgeConfig, dtype: str) -> str:
         return read_panel(Folder(config.model)).panel_id
     prompt = asked(config.prompt, config.examples)
     facts = {"engine": config.engine, "grades": prompt.scale.grades}
-    if config.engine == "lexical":
+    if config.engine in ("lexical", "length"):
         facts |= {"version": 1}
     elif config.engine == "bm25":
         from relabel.judges import bm25

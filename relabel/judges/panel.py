@@ -1,8 +1,8 @@
 """A panel as a judge: every member judges every pair in one process, and an ordinal model combines their answers.
 
 `model` is the folder that `relabel fit-panel` wrote; the scale is that of the human grades it was fitted on, not the
-prompt's. A pair that one member cannot judge goes to quarantine with that member's reason. Invariant: each member has
-the id here that it had when the panel was fitted.
+prompt's, and its grade is the median of the distribution. A pair that one member cannot judge goes to quarantine with
+that member's reason. Invariant: each member has the id here that it had when the panel was fitted.
 
     relabel judge --engine panel --model DIR --pairs PAIRS --out OUT
 """
@@ -15,6 +15,7 @@ import pyarrow as pa
 from relabel.errors import InputError
 from relabel.judges.base import Judge, Judged, judgement_table, quarantine_table
 from relabel.judges.config import JUDGE_SPEED, JudgeConfig, judge_dtype, judge_id
+from relabel.panel.ordinal import median_class
 from relabel.panel.record import Member, PanelRecord, read_panel
 from relabel.storage import Folder
 
@@ -49,12 +50,14 @@ class PanelJudge:
         probabilities = [
             _matrix(table, len(judge.scale.grades)) for table, judge in zip(rows, self._members, strict=True)
         ]
+        logprobs = self._record.logprobs(probabilities)
         judgements = judgement_table(
             pairs.take(pa.array(good, pa.int64())),
-            self._record.logprobs(probabilities),
+            logprobs,
             np.sum([table["prompt_tokens"].to_numpy() for table in rows], axis=0),
             np.any([table["truncated"].to_numpy() for table in rows], axis=0),
             self,
+            median_class(np.exp(logprobs)),
         )
         return Judged(judgements, quarantine_table(pairs, reasons, source), sum(found.tokens for found in judged))
 

@@ -15,7 +15,7 @@ import numpy as np
 from relabel.evidence import rater_statistics as rater
 from relabel.evidence.significance import Statistic, bootstrap
 from relabel.panel.cross_fit import cross_fitted
-from relabel.panel.ordinal import log_loss
+from relabel.panel.ordinal import log_loss, median_class
 from relabel.records import Scale
 
 
@@ -51,28 +51,41 @@ class Bootstrap:
         return bootstrap(statistic, queries, self.resamples, self.confidence, self.seed).to_json()
 
 
-def statistics(probabilities: np.ndarray, truth: Truth) -> dict[str, Statistic]:
+@dataclass(frozen=True)
+class Answer:
+    """Distributions over some judge's grades [pairs, grades], and the class that it calls each pair [pairs]."""
+
+    probabilities: np.ndarray
+    classes: np.ndarray
+
+    @classmethod
+    def of_panel(cls, probabilities: np.ndarray) -> Answer:
+        """A panel's answer: it calls a pair the median grade."""
+        return cls(probabilities, median_class(probabilities))
+
+
+def statistics(answer: Answer, truth: Truth) -> dict[str, Statistic]:
     """`auc` at the scale's relevant grade by the expected degree; where the grades are as many as the human ones also
-    `log_loss` (nats) and `quadratic_kappa` of the most probable grade; functions of query weights."""
+    `log_loss` (nats) and `quadratic_kappa` of the grades; functions of query weights."""
+    probabilities = answer.probabilities
     expected = probabilities @ np.arange(probabilities.shape[1])
     found = {"auc": rater.auc(expected, truth.relevant, truth.query)}
     grades = len(truth.scale.grades)
     if probabilities.shape[1] == grades:
         losses = log_loss(np.log(np.maximum(probabilities, 1e-12)), truth.classes)
         found["log_loss"] = rater.row_mean(losses, truth.query, truth.queries)
-        answer = probabilities.argmax(axis=1)
-        confusion = rater.confusion_by_query(truth.classes, answer, truth.query, truth.queries, grades)
+        confusion = rater.confusion_by_query(truth.classes, answer.classes, truth.query, truth.queries, grades)
         found["quadratic_kappa"] = rater.kappa(confusion, 2)
     return found
 
 
-def measures(probabilities: np.ndarray, truth: Truth, how: Bootstrap) -> dict:
+def measures(answer: Answer, truth: Truth, how: Bootstrap) -> dict:
     """`statistics` with their intervals."""
-    found = statistics(probabilities, truth)
+    found = statistics(answer, truth)
     return {name: how.interval(statistic, truth.queries) for name, statistic in found.items()}
 
 
-def differences(ours: np.ndarray, theirs: np.ndarray, truth: Truth, how: Bootstrap) -> dict:
+def differences(ours: Answer, theirs: Answer, truth: Truth, how: Bootstrap) -> dict:
     """`statistics` of `ours` − those of `theirs`, paired; only what both have."""
     own, other = statistics(ours, truth), statistics(theirs, truth)
     return {
@@ -92,7 +105,7 @@ def calibration(probabilities: np.ndarray, truth: Truth, how: Bootstrap) -> dict
 
 def contributions(
     names: Sequence[str],
-    own: Sequence[np.ndarray],
+    own: Sequence[Answer],
     features: Sequence[np.ndarray],
     truth: Truth,
     folds: int,
@@ -103,7 +116,7 @@ def contributions(
 
     Args:
         names: of the members.
-        own: each member's distributions [pairs, its grades].
+        own: each member's answers as they are.
         features: each member's features [pairs, …].
         folds, l2: see `cross_fit.cross_fitted`.
 
@@ -114,9 +127,9 @@ def contributions(
     """
     grades = len(truth.scale.grades)
 
-    def cross(which: Sequence[int]) -> np.ndarray:
+    def cross(which: Sequence[int]) -> Answer:
         chosen = np.hstack([features[place] for place in which])
-        return np.exp(cross_fitted(chosen, truth.classes, truth.query, grades, folds, l2, how.seed))
+        return Answer.of_panel(np.exp(cross_fitted(chosen, truth.classes, truth.query, grades, folds, l2, how.seed)))
 
     places = range(len(names))
     panel = cross(places)
@@ -135,7 +148,7 @@ def contributions(
         )
     best = max(places, key=lambda place: members[place]["own"]["auc"]["value"])
     found = {
-        "panel": measures(panel, truth, how) | {"calibration_error": calibration(panel, truth, how)},
+        "panel": measures(panel, truth, how) | {"calibration_error": calibration(panel.probabilities, truth, how)},
         "members": members,
         "best_member": names[best],
         "panel_less_best": {
@@ -143,4 +156,4 @@ def contributions(
             "alone": differences(panel, alone[best], truth, how),
         },
     }
-    return panel, found
+    return panel.probabilities, found

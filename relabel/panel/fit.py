@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from pydantic import Field
 
 from relabel.config import Config
@@ -22,9 +23,10 @@ from relabel.errors import ConfigError, InputError
 from relabel.evidence.circularity import label_sources, source_warnings
 from relabel.judges.base import judgement_table
 from relabel.lineage import query_fingerprint, seen_by_judge, write_queries_seen
-from relabel.panel.contributions import Bootstrap, contributions
+from relabel.panel.contributions import Answer, Bootstrap, contributions
 from relabel.panel.cross_fit import fitted
 from relabel.panel.join import Joined, join, truth_of
+from relabel.panel.ordinal import median_class
 from relabel.panel.record import FeatureKind, Member, PanelRecord, member_features, write_panel
 from relabel.panel.sentences import report
 from relabel.records import Scale, ScaleConfig
@@ -76,8 +78,9 @@ def fit_panel(config: FitPanelConfig, out: Folder, log: Callable[[str], None] = 
     seen = set().union(*(seen_by_judge(manifest.about) for manifest in manifests))
     joined = join(human, folders, names, seen)
     truth = truth_of(joined.pairs, scale, human.uri)
-    own = [np.array(table["probabilities"].to_pylist(), float) for table in joined.judged]
-    features = [member_features(one, config.features) for one in own]
+    scales = [manifest.scale for manifest in manifests]
+    own = [answer_of(table, its) for table, its in zip(joined.judged, scales, strict=True)]
+    features = [member_features(one.probabilities, config.features) for one in own]
     log(f"fit-panel: {len(truth.classes):,} pairs of {truth.queries} queries, left out: {_counted(joined.left_out)}")
     for line in source_warnings(joined.pairs):
         log(f"fit-panel: {line}")
@@ -116,6 +119,12 @@ def fit_panel(config: FitPanelConfig, out: Folder, log: Callable[[str], None] = 
     return record
 
 
+def answer_of(judgements: pa.Table, scale: Scale) -> Answer:
+    """What a member answered: its distributions, and the grades that it gave."""
+    probabilities = np.array(judgements["probabilities"].to_pylist(), float)
+    return Answer(probabilities, np.searchsorted(scale.grades, judgements["grade"].to_numpy()))
+
+
 def write_cross_fitted(
     out: Folder, record: PanelRecord, joined: Joined, probabilities: np.ndarray, human: str
 ) -> Manifest:
@@ -123,7 +132,8 @@ def write_cross_fitted(
     judge = _Identity(record.panel_id, record.judge_scale)
     tokens = np.sum([table["prompt_tokens"].to_numpy() for table in joined.judged], axis=0)
     truncated = np.any([table["truncated"].to_numpy() for table in joined.judged], axis=0)
-    rows = judgement_table(joined.pairs, np.log(np.maximum(probabilities, 1e-12)), tokens, truncated, judge)
+    logprobs = np.log(np.maximum(probabilities, 1e-12))
+    rows = judgement_table(joined.pairs, logprobs, tokens, truncated, judge, median_class(probabilities))
     writer = TableWriter(out, "judgements", record.judge_scale)
     writer.write(rows)
     about = {"judge_id": record.panel_id, "engine": "panel", "cross_fitted": True, "pairs": human}

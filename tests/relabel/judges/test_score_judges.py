@@ -50,6 +50,7 @@ def judges(tmp_path, collection) -> dict[str, JudgeConfig]:
     return {
         "bm25": JudgeConfig(engine="bm25", collection=collection),
         "lexical": JudgeConfig(engine="lexical"),
+        "length": JudgeConfig(engine="length"),
         "bi-encoder": JudgeConfig(
             engine="encoder", model=str(tiny_encoder(tmp_path / "bi", "mean_tokens")), num_gpus=0, batch_size=3
         ),
@@ -89,7 +90,7 @@ def test_bm25_equals_the_ranker_over_the_same_collection(collection, pairs):
     assert np.std(own) > 0.1
 
 
-@pytest.mark.parametrize("kind", ["bm25", "lexical", "bi-encoder", "cross-encoder"])
+@pytest.mark.parametrize("kind", ["bm25", "lexical", "length", "bi-encoder", "cross-encoder"])
 def test_a_judgement_does_not_depend_on_the_rows_beside_it(kind, judges, pairs):
     """A pair judged alone, or in another order, gets the distribution that it gets among all."""
     judge = load_judge(judges[kind])
@@ -102,6 +103,14 @@ def test_a_judgement_does_not_depend_on_the_rows_beside_it(kind, judges, pairs):
     for row in (0, 17, 29):
         alone = judge.judge(pairs.slice(row, 1), "x:0").judgements
         np.testing.assert_allclose(alone["probabilities"].to_pylist()[0], expected[row], atol=1e-5)
+
+
+def test_the_length_judge_counts_words(make_pairs):
+    """A hundred words are the middle of the scale, three hundred have odds of three, signs alone count as one word."""
+    table = make_pairs([("q", str(n), "apple", text, None) for n, text in enumerate(("a b " * 50, "a " * 300, "…"))])
+    judged = load_judge(JudgeConfig(engine="length")).judge(table, "x:0").judgements
+    np.testing.assert_allclose(judged["score"], [1.5, 2.25, 3 / 101], atol=1e-6)
+    assert judged["prompt_tokens"].to_pylist() == [100, 300, 0]
 
 
 @pytest.mark.parametrize("kind", ["bi-encoder", "cross-encoder"])

@@ -96,6 +96,7 @@ def test_a_panel_judges_like_any_judge(panel, tables):
     eta = np.hstack(features) @ np.concatenate(record.weights)
     at_least = 1 / (1 + np.exp(-(eta[:, None] + record.thresholds)))
     np.testing.assert_allclose(judged["score"], at_least.sum(axis=1), atol=1e-4)
+    assert judged["grade"].to_pylist() == np.sum(at_least > 0.5, axis=1).tolist(), "the median"
     assert np.max(judged["off_label_mass"]) < 1e-5
     about = facts_of(config, record.panel_id, "none")
     own = write_table(base / "own", "judgements", judged, about)

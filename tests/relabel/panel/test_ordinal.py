@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import check_grad
 from scipy.special import expit
 
-from relabel.panel.ordinal import OrdinalModel, _objective, fit_ordinal, log_loss
+from relabel.panel.ordinal import OrdinalModel, _objective, fit_ordinal, log_loss, median_class
 
 
 def simulated(thresholds, weights, rows: int, seed: int = 0):
@@ -83,3 +83,10 @@ def test_a_constant_feature_gets_no_weight_and_an_unseen_grade_little_chance():
     model = fit_ordinal(np.hstack([features, np.full((300, 1), 7.0)]), classes, 4, 0.01)
     assert model.weights[1] == 0
     assert model.probabilities(np.array([[0.0, 7.0]]))[0, 2] < 0.01
+
+
+def test_the_median_grade_has_the_least_expected_distance():
+    """Of random distributions the median class is the one with the least expected absolute difference."""
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(4) / 2, 200)
+    distance = np.abs(np.subtract.outer(np.arange(4), np.arange(4)))
+    np.testing.assert_array_equal(median_class(probabilities), (probabilities @ distance).argmin(axis=1))
