@@ -31,6 +31,7 @@ from relabel.evidence.measure_judge import AGREEMENT, free_scorers, measure_judg
 from relabel.evidence.promise_kept import PROMISES, measure_promises
 from relabel.judges import JudgeConfig
 from relabel.judges.config import JUDGE_SPEED, MODEL_FREE
+from relabel.judges.panel import member_configs
 from relabel.labels import AdjustConfig
 from relabel.ledger import PLAN
 from relabel.models import local_model
@@ -351,8 +352,8 @@ def _has_table(folder: Folder) -> bool:
 def check_models(recipe: Recipe) -> None:
     """Raises InputError for a model that is not there, before anything else is done; package models are made."""
     names = {recipe.reranker.model, _zero_shot(recipe)}
-    if recipe.judge.engine not in MODEL_FREE:
-        names.add(recipe.judge.model)
+    judges = member_configs(recipe.judge) if recipe.judge.engine == "panel" else [recipe.judge]
+    names |= {judge.model for judge in judges if judge.engine not in MODEL_FREE}
     for name in sorted(names):
         local_model(name)
 

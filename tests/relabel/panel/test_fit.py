@@ -9,6 +9,8 @@ import pyarrow as pa
 import pytest
 
 from jobs.judge import engines_of, facts_of, resolve, shard_rows
+from jobs.recipe import load_recipe
+from jobs.run import check_models
 from relabel.errors import CircularEvidence, ConfigError, InputError
 from relabel.evidence.measure_judge import measure_judge
 from relabel.judges import JudgeConfig, load_judge
@@ -20,6 +22,7 @@ from relabel.records import Scale
 from relabel.storage import Folder
 from relabel.tables import read_manifest, read_whole
 from tests.relabel.panel.judged import SCALE, human_pairs, judged_by, write_table
+from tests.train.encoders import tiny_encoder
 
 BINARY = Scale((0, 1), relevant_from=1)
 
@@ -236,3 +239,12 @@ def test_features_are_log_odds_of_thresholds_or_of_the_expected_degree():
     np.testing.assert_allclose(member_features(probabilities, "degree")[0], np.log([2]))
     assert np.isfinite(thresholds).all()
     assert (thresholds[1] < -13).all()
+
+
+def test_a_recipe_can_judge_with_a_panel(panel, tmp_path):
+    """Its models are those of its members; a folder that is no panel is refused before anything is done."""
+    model = str(tiny_encoder(tmp_path / "encoder", "mean_tokens"))
+    given = ["judge.engine=panel", "judge_training=null", f"reranker.model={model}", f"evaluate.zero_shot={model}"]
+    check_models(load_recipe("demo", [*given, f"judge.model={panel[0].uri}"]))
+    with pytest.raises(InputError, match=r"no panel.json"):
+        check_models(load_recipe("demo", [*given, f"judge.model={tmp_path}"]))
