@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from jobs.recipe import load_recipe, section_values
-from jobs.run import RECIPE, Run, check_test, same_recipe
+from jobs.run import Run
+from jobs.run_guards import RECIPE, check_test, same_recipe
 from relabel.errors import CircularEvidence, ConfigError, InputError
 from relabel.records import Scale
 from relabel.storage import Folder
@@ -123,6 +124,7 @@ def test_a_section_alone_has_what_a_run_gives_it(tmp_path, recipe):
         "batch": 8,
         "model": "m",
         "prompt": "binary",
+        "examples": None,
         "max_document_tokens": 77,
         "max_query_tokens": 96,
     }

@@ -10,7 +10,7 @@ import pytest
 
 from jobs.judge import engines_of, facts_of, resolve, shard_rows
 from jobs.recipe import load_recipe
-from jobs.run import check_models
+from jobs.run_guards import check_models
 from relabel.errors import CircularEvidence, ConfigError, InputError
 from relabel.evidence.measure_judge import measure_judge
 from relabel.judges import JudgeConfig, load_judge

@@ -1,0 +1,162 @@
+"""What each stage of a run does: the recipe's section with the addresses of the run folder filled in, and a summary.
+
+Each function runs one stage and returns the facts that `run.json` keeps of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jobs.recipe import FROM_JUDGE, Recipe
+from jobs.robustness import robustness
+from relabel.calibration.fit import calibrate
+from relabel.evidence.evaluate import evaluate
+from relabel.evidence.gate import GATE, gate, pass_gate
+from relabel.evidence.measure_judge import AGREEMENT, free_scorers, measure_judge
+from relabel.evidence.promise_kept import measure_promises
+from relabel.judges import JudgeConfig
+from relabel.labels import AdjustConfig
+from relabel.prepare import PrepareConfig, prepare
+from relabel.robustness.config import RobustnessConfig
+from relabel.storage import Folder
+from relabel.tables import MANIFEST, Manifest, read_manifest
+
+Log = Callable[[str], None]
+
+
+def prepared(config: PrepareConfig, out: Folder, log: Log) -> dict[str, Any]:
+    return _counts(prepare(config, out, log))
+
+
+def trained_weak_judge(recipe: Recipe, folder: Folder, log: Log) -> dict[str, Any]:
+    from train.judge import train_judge
+
+    config = recipe.weak_training.model_copy(update=_from_judge(recipe) | {"pairs": (folder / "weak").uri})
+    return _summary(train_judge(config, folder / "judge_weak", log))
+
+
+def trained_judge(recipe: Recipe, folder: Folder, log: Log) -> dict[str, Any]:
+    from train.judge import train_judge
+
+    start = {"model": (folder / "judge_weak" / "merged").uri} if recipe.weak_training else {}
+    config = recipe.judge_training.model_copy(
+        update=_from_judge(recipe) | start | {"pairs": (folder / "human").uri},
+    )
+    return _summary(train_judge(config, folder / "judge", log))
+
+
+def _from_judge(recipe: Recipe) -> dict[str, Any]:
+    """What training and judging must agree on."""
+    return {name: getattr(recipe.judge, name) for name in FROM_JUDGE}
+
+
+def judged(judge: JudgeConfig, pairs: Folder, out: Folder, log: Log) -> dict[str, Any]:
+    from jobs.judge import judge as judge_stage
+
+    manifest = judge_stage(judge.model_copy(update={"pairs": pairs.uri}), out, log)
+    return _counts(manifest) | {key: manifest.about[key] for key in ("tokens", "busy_seconds", "judge_id")}
+
+
+def measured_agreement(
+    recipe: Recipe, judgements: Folder, human: Folder, out: Folder, judge_folder: Folder | None, log: Log
+) -> dict[str, Any]:
+    others = free_scorers(zero_shot(recipe))
+    found = measure_judge(judgements, human, out, others, judge_folder, seed=recipe.seed, log=log)
+    return {"verdict": found["verdict"]}
+
+
+def measured_robustness(recipe: Recipe, judge: JudgeConfig, pairs: Folder, out: Folder, log: Log) -> dict[str, Any]:
+    config = RobustnessConfig(
+        **recipe.robustness.model_dump(), pairs=pairs.uri, judge=judge.model_copy(update={"pairs": ""})
+    )
+    return {"verdict": robustness(config, out, log)["verdict"]}
+
+
+def gate_is_passed(recipe: Recipe, evidence: Folder) -> bool:
+    """Whether `gate.json` holds what the recipe asks now, and it lets the run go on."""
+    found = gate(recipe.gate, evidence.read_json(AGREEMENT))
+    allowed = found["passed"] or recipe.gate.on_failure == "warn"
+    return allowed and evidence.exists(GATE) and evidence.read_json(GATE) == found
+
+
+def gated(recipe: Recipe, evidence: Folder, log: Log) -> dict[str, Any]:
+    found = pass_gate(recipe.gate, evidence.read_json(AGREEMENT), evidence)
+    for sentence in found["sentences"]:
+        log(f"gate: {sentence}")
+    if not found["passed"]:
+        log("gate: the judge fails and the recipe says warn: the run goes on at your own risk")
+    return {"passed": found["passed"], "on_failure": found["on_failure"]}
+
+
+def calibrated(recipe: Recipe, judgements: Folder, human: Folder, out: Folder, log: Log) -> dict[str, Any]:
+    config = recipe.calibration.model_copy(update={"judgements": judgements.uri, "human": human.uri})
+    found = calibrate(config, out, log)
+    return {key: found[key] for key in ("method", "pairs", "queries", "queries_reserved")}
+
+
+def zero_shot(recipe: Recipe) -> str:
+    """The untrained encoder to compare with: what the recipe names, else what the re-rankers start from."""
+    return recipe.evaluate.zero_shot or recipe.reranker.model
+
+
+def _zero_shot_max_length(recipe: Recipe) -> int | None:
+    """As many tokens as the re-rankers read where they start from that encoder, so that it is what they started as."""
+    asked = recipe.evaluate.zero_shot_max_length
+    return asked or (recipe.reranker.max_length if zero_shot(recipe) == recipe.reranker.model else None)
+
+
+def adjusted(
+    rule: Any, pairs: Folder, judgements: Folder, human: Folder, judged_people: Folder, out: Folder, log: Log
+) -> dict[str, Any]:
+    from jobs.adjust import adjust
+
+    parameters = {key: value for key, value in rule.to_json().items() if key != "rule"}
+    config = AdjustConfig(
+        pairs=pairs.uri,
+        judgements=judgements.uri,
+        human=human.uri,
+        human_judgements=judged_people.uri,
+        rule=rule.name,
+        parameters=parameters,
+    )
+    manifest = adjust(config, out, log)
+    return _counts(manifest) | {"actions": manifest.about["actions"]}
+
+
+def measured_promises(recipe: Recipe, folder: Folder, judged_test: Folder, log: Log) -> dict[str, Any]:
+    labels = {name: folder / "labels" / name for name in recipe.promises}
+    measure_promises(labels, judged_test, folder / "test", folder / "evidence", log)
+    return {"rules": recipe.promises}
+
+
+def trained_reranker(recipe: Recipe, labels: Folder, out: Folder, log: Log) -> dict[str, Any]:
+    from train.reranker import train_reranker
+
+    return _summary(train_reranker(recipe.reranker.model_copy(update={"labels": labels.uri}), out, log))
+
+
+def evaluated(recipe: Recipe, folder: Folder, judge_folder: Folder | None, log: Log) -> dict[str, Any]:
+    config = recipe.evaluate.model_copy(
+        update={
+            "test": (folder / "test").uri,
+            "models": [(folder / "rerankers" / name).uri for name in recipe.rules],
+            "judge_folder": judge_folder.uri if judge_folder else None,
+            "zero_shot": zero_shot(recipe),
+            "zero_shot_max_length": _zero_shot_max_length(recipe),
+        }
+    )
+    found = evaluate(config, folder / "evidence", log)
+    return {"warnings": found.get("warnings", [])}
+
+
+def _counts(manifest: Manifest) -> dict[str, Any]:
+    return {"rows_in": manifest.rows_in, "rows": manifest.rows, "quarantined": manifest.quarantined}
+
+
+def _summary(training: dict[str, Any]) -> dict[str, Any]:
+    return {key: training[key] for key in ("steps", "best_step", "seconds", "device", "dtype") if key in training}
+
+
+def has_table(folder: Folder) -> bool:
+    return folder.exists(MANIFEST) and read_manifest(folder).rows_in >= 0
