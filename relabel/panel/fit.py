@@ -22,12 +22,12 @@ from relabel.config import Config
 from relabel.errors import ConfigError, InputError
 from relabel.evidence.circularity import label_sources, source_warnings
 from relabel.judges.base import judgement_table
-from relabel.lineage import query_fingerprint, read_queries_seen, write_queries_seen
+from relabel.lineage import QUERIES_SEEN, query_fingerprint, read_queries_seen, write_queries_seen
 from relabel.panel.contributions import Answer, Bootstrap, contributions
 from relabel.panel.cross_fit import fitted
 from relabel.panel.join import Joined, join, truth_of
 from relabel.panel.ordinal import median_class
-from relabel.panel.record import FeatureKind, Member, PanelRecord, member_features, write_panel
+from relabel.panel.record import PANEL, FeatureKind, Member, PanelRecord, member_features, write_panel
 from relabel.panel.sentences import report
 from relabel.records import Scale, ScaleConfig
 from relabel.storage import Folder
@@ -75,8 +75,7 @@ def fit_panel(config: FitPanelConfig, out: Folder, log: Callable[[str], None] = 
     scale = read_manifest(human, "pairs").scale
     if scale is None:
         raise InputError(human.uri, "a table without a label scale", "pairs with human labels")
-    trained = [manifest.about.get("judge_folder") for manifest in manifests]
-    seen = set().union(*(read_queries_seen(Folder(uri)) for uri in trained if uri))
+    seen = set().union(*(_seen_by(manifest.about.get("judge_folder")) for manifest in manifests))
     joined = join(human, folders, names, seen)
     truth = truth_of(joined.pairs, scale, human.uri)
     scales = [manifest.scale for manifest in manifests]
@@ -111,6 +110,7 @@ def fit_panel(config: FitPanelConfig, out: Folder, log: Callable[[str], None] = 
         measures=found,
     )
     record = record.model_copy(update={"panel_id": record.hashed_id})
+    out.remove(PANEL)  # a panel that was here before is none while its tables are replaced
     write_cross_fitted(out / CROSS_FITTED, record, joined, panel, config.human)
     texts = joined.pairs["query"].unique().to_pylist()
     write_queries_seen(out, seen | {query_fingerprint(text) for text in texts})
@@ -159,6 +159,18 @@ def _member_names(judgements: list[str]) -> list[str]:
             "judgements", f"two tables named {twice[0]!r}", "tables whose last parts differ", "rename one"
         )
     return names
+
+
+def _seen_by(judge_folder: str | None) -> set[str]:
+    """What a trained member has seen; raises InputError where its list is gone, since nothing could be checked."""
+    if judge_folder and not Folder(judge_folder).exists(QUERIES_SEEN):
+        raise InputError(
+            judge_folder,
+            f"no {QUERIES_SEEN} of a trained member",
+            "the judge's folder, whose queries must not be fitted on",
+            "put the folder back where the judgements' table.json says",
+        )
+    return read_queries_seen(Folder(judge_folder)) if judge_folder else set()
 
 
 def _judgements_manifest(folder: Folder) -> Manifest:
