@@ -185,7 +185,7 @@ def rebuilt_by(config: JudgeConfig, dtype: str) -> dict[str, Any]:
     values = config.model_dump(mode="json", exclude=JUDGE_SPEED | {"pairs"})
     if dtype != "none":
         values["dtype"] = dtype
-    for name in ("model", "collection", "examples"):
+    for name in ("model", "collection", "examples", "calibration"):
         if values[name] and values[name] not in PACKAGE_MODELS:
             values[name] = Folder(values[name]).uri
     return values

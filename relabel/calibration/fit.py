@@ -17,9 +17,10 @@ from pydantic import Field
 
 from relabel.calibration import METHODS
 from relabel.calibration.human_pairs import HumanPairs, read_human_pairs
+from relabel.calibration.median import median_class
 from relabel.calibration.method import log_loss, log_normalised
 from relabel.calibration.queries import folds, reserved
-from relabel.calibration.record import Calibration, class_logprobs, logprobs_of, median_class
+from relabel.calibration.record import Calibration, class_logprobs, logprobs_of
 from relabel.config import Config
 from relabel.errors import InputError
 from relabel.evidence import rater_statistics as rater

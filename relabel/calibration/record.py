@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from relabel.calibration import METHODS
+from relabel.calibration.median import median_class
 from relabel.calibration.method import Method, log_normalised
 from relabel.errors import ConfigError, InputError
 from relabel.records import JUDGEMENTS, Scale
@@ -170,15 +171,6 @@ def logprobs_of(judgements: pa.Table, scale: Scale) -> np.ndarray:
     if (lengths != grades).any() or not np.isfinite(flat).all():
         raise InputError("judgements: logprobs", "a row without a number for each grade", f"{grades} numbers in each")
     return flat.reshape(-1, grades)
-
-
-def median_class(probabilities: np.ndarray) -> np.ndarray:
-    """The lowest class that at least half of the probability lies at or below, int [rows].
-
-    The median has the least expected absolute error in grades; where most documents are not relevant, the likeliest
-    grade of a calibrated distribution is the lowest nearly always.
-    """
-    return np.minimum((np.cumsum(probabilities, axis=1) < 0.5 - 1e-9).sum(axis=1), probabilities.shape[1] - 1)
 
 
 def _lists(values: np.ndarray) -> pa.Array:

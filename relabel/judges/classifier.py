@@ -3,7 +3,7 @@
 `model` is a folder that `AutoModelForSequenceClassification` opens. What it reads: query and document as a pair where
 its tokenizer has a separator, else `TEMPLATE`; `max_query_tokens + max_document_tokens` tokens of both together, the
 longer side cut first. The grades are those of the prompt's scale, lowest first, unless the model's `id2label` names
-grades.
+grades. Transformers computes it on every machine; vLLM's pooling runner has not been held against it yet.
 
     relabel judge --engine classifier --model DIR --pairs PAIRS --out OUT
 """

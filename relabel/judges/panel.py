@@ -12,10 +12,10 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from relabel.calibration.median import median_class
 from relabel.errors import InputError
 from relabel.judges.base import Judge, Judged, judgement_table, quarantine_table
 from relabel.judges.config import JUDGE_SPEED, JudgeConfig, judge_dtype, judge_id
-from relabel.panel.ordinal import median_class
 from relabel.panel.record import Member, PanelRecord, read_panel
 from relabel.storage import Folder
 

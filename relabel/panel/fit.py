@@ -11,23 +11,24 @@ no query that a trained member has seen, enters the fit; what is left out is cou
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from relabel.calibration.median import median_class
 from relabel.config import Config
 from relabel.errors import ConfigError, InputError
 from relabel.evidence.circularity import label_sources, source_warnings
 from relabel.judges.base import judgement_table
-from relabel.lineage import query_fingerprint, seen_by_judge, write_queries_seen
+from relabel.lineage import QUERIES_SEEN, query_fingerprint, seen_by_judge, write_queries_seen
 from relabel.panel.contributions import Answer, Bootstrap, contributions
 from relabel.panel.cross_fit import fitted
 from relabel.panel.join import Joined, join, truth_of
-from relabel.panel.ordinal import median_class
-from relabel.panel.record import FeatureKind, Member, PanelRecord, member_features, write_panel
+from relabel.panel.record import PANEL, FeatureKind, Member, PanelRecord, member_features, write_panel
 from relabel.panel.sentences import report
 from relabel.records import Scale, ScaleConfig
 from relabel.storage import Folder
@@ -75,7 +76,7 @@ def fit_panel(config: FitPanelConfig, out: Folder, log: Callable[[str], None] = 
     scale = read_manifest(human, "pairs").scale
     if scale is None:
         raise InputError(human.uri, "a table without a label scale", "pairs with human labels")
-    seen = set().union(*(seen_by_judge(manifest.about) for manifest in manifests))
+    seen = set().union(*(_seen_by(manifest.about) for manifest in manifests))
     joined = join(human, folders, names, seen)
     truth = truth_of(joined.pairs, scale, human.uri)
     scales = [manifest.scale for manifest in manifests]
@@ -110,6 +111,7 @@ def fit_panel(config: FitPanelConfig, out: Folder, log: Callable[[str], None] = 
         measures=found,
     )
     record = record.model_copy(update={"panel_id": record.hashed_id})
+    out.remove(PANEL)  # a panel that was here before is none while its tables are replaced
     write_cross_fitted(out / CROSS_FITTED, record, joined, panel, config.human)
     texts = joined.pairs["query"].unique().to_pylist()
     write_queries_seen(out, seen | {query_fingerprint(text) for text in texts})
@@ -158,6 +160,19 @@ def _member_names(judgements: list[str]) -> list[str]:
             "judgements", f"two tables named {twice[0]!r}", "tables whose last parts differ", "rename one"
         )
     return names
+
+
+def _seen_by(about: Mapping[str, Any]) -> set[str]:
+    """What a member has seen; raises InputError where a trained one's list is gone, since nothing could be checked."""
+    judge_folder = about.get("judge_folder")
+    if judge_folder and not Folder(judge_folder).exists(QUERIES_SEEN):
+        raise InputError(
+            judge_folder,
+            f"no {QUERIES_SEEN} of a trained member",
+            "the judge's folder, whose queries must not be fitted on",
+            "put the folder back where the judgements' table.json says",
+        )
+    return seen_by_judge(about)
 
 
 def _judgements_manifest(folder: Folder) -> Manifest:

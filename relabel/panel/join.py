@@ -76,7 +76,7 @@ def truth_of(pairs: pa.Table, scale: Scale, where: str) -> Truth:
     """Grades and queries as numbers; queries of one normalised text are one query.
 
     Raises:
-        InputError: for a label that is no grade of the scale, and for too few queries.
+        InputError: for a label that is no grade of the scale, too few queries, and pairs that are all relevant or none.
     """
     labels = pairs["label"].to_numpy()
     wrong = labels[~np.isin(labels, scale.grades)]
@@ -87,7 +87,12 @@ def truth_of(pairs: pa.Table, scale: Scale, where: str) -> Truth:
     queries = int(query.max()) + 1 if len(query) else 0
     if queries < LEAST_QUERIES:
         raise InputError(where, f"{queries} queries that all members judged", f"at least {LEAST_QUERIES}")
-    return Truth(np.searchsorted(scale.grades, labels), query, queries, scale)
+    truth = Truth(np.searchsorted(scale.grades, labels), query, queries, scale)
+    if len(set(truth.relevant)) < 2:
+        raise InputError(
+            where, "only relevant or only other pairs", f"labels below {scale.relevant_from} and from it on"
+        )
+    return truth
 
 
 def _keys(table: pa.Table) -> list[tuple[str, str]]:

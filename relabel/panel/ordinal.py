@@ -54,15 +54,6 @@ def fit_ordinal(features: np.ndarray, classes: np.ndarray, grades: int, l2: floa
     return OrdinalModel(thresholds - centre @ weights, weights)
 
 
-def median_class(probabilities: np.ndarray) -> np.ndarray:
-    """The class in which the cumulative probability reaches one half [rows], of distributions [rows, grades].
-
-    It has the least expected distance to the true grade; the most probable one would call nearly everything the lowest
-    grade where that is common.
-    """
-    return np.argmax(np.cumsum(probabilities, axis=1) >= 0.5 - 1e-9, axis=1)
-
-
 def log_loss(logprobs: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """−log P(true grade) of each row [rows], in nats."""
     return -logprobs[np.arange(len(classes)), classes]

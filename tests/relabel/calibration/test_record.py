@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from relabel.calibration.record import Calibration, median_class
+from relabel.calibration.median import median_class
+from relabel.calibration.record import Calibration
 from relabel.calibration.temperature import Temperature
 from relabel.errors import InputError
 from relabel.judges import JudgeConfig, load_judge

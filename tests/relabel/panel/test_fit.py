@@ -182,6 +182,14 @@ def test_evidence_that_proves_nothing_is_refused(tables, tmp_path):
     twice = judged_by(JudgeConfig(engine="lexical"), pairs.slice(0, 40), tmp_path / "again" / "lexical")
     with pytest.raises(ConfigError, match="two tables named 'lexical'"):
         fit_panel(FitPanelConfig(judgements=[lexical.uri, twice.uri], human=human.uri, **quiet), Folder(tmp_path / "o"))
+    same = pa.array([1.0] * 600, pa.float32())
+    place = pairs.schema.get_field_index("label")
+    flat = write_table(tmp_path / "flat", "pairs", pairs.set_column(place, pairs.schema.field(place), same))
+    with pytest.raises(InputError, match="found only relevant or only other pairs"):
+        fit_panel(FitPanelConfig(judgements=[bm25.uri], human=flat.uri, **quiet), Folder(tmp_path / "o"))
+    lost = judged_by(JudgeConfig(engine="lexical"), pairs, tmp_path / "lost", str(tmp_path / "gone"))
+    with pytest.raises(InputError, match=r"no queries_seen.parquet of a trained member"):
+        fit_panel(FitPanelConfig(judgements=[lost.uri], human=human.uri, **quiet), Folder(tmp_path / "o"))
     assert not Folder(tmp_path / "o").exists()
 
 

@@ -7,7 +7,8 @@ import pytest
 from scipy.optimize import check_grad
 from scipy.special import expit
 
-from relabel.panel.ordinal import OrdinalModel, _objective, fit_ordinal, log_loss, median_class
+from relabel.calibration.median import median_class
+from relabel.panel.ordinal import OrdinalModel, _objective, fit_ordinal, log_loss
 
 
 def simulated(thresholds, weights, rows: int, seed: int = 0):
