@@ -16,7 +16,17 @@ from relabel.records import PAIRS
 
 #: Modules that take minutes, in the order in which they are handed out. A process gets its next module when two tests
 #: are left of what it has: the first two start at once, and the third follows the second, which is a single test.
-FIRST = ("test_training_runs", "test_end_to_end", "test_kill_and_resume", "test_run", "test_judge", "test_interrupt")
+FIRST = (
+    "test_training_runs",
+    "test_end_to_end",
+    "test_kill_and_resume",
+    "test_run",
+    "test_judge",
+    "test_trained_families",
+    "test_gated_run",
+    "test_interrupt",
+    "test_robustness",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
