@@ -141,7 +141,7 @@ def write_examples(
     batch: int,
     ranks: int,
     seed: int,
-    augment: Augmentation = Augmentation(),  # noqa: B008 (frozen)
+    augment: Augmentation | None = None,
 ) -> Written:
     """Write the graded examples of every epoch below `out`, newly drawn each epoch.
 
@@ -150,7 +150,7 @@ def write_examples(
         train_queries: fingerprints of the queries to train on.
         balance: see `kept_keys`.
         limit: examples an epoch, at most.
-        augment: which examples are perturbed; they keep their grade.
+        augment: which examples are perturbed; they keep their grade. None: none.
 
     Raises:
         ConfigError: where the examples of an epoch do not fill one batch.
@@ -186,7 +186,8 @@ def write_examples(
                 used = key <= min(kept[row["query_id"], row["lowest"]], last)
                 seen[f"grade_{_named(row, prompt.scale)}_{'used' if used else 'left_out'}"] += 1
                 if used:
-                    row = augmented(row, augment, prompt.labels[-1], seed, epoch)
+                    if augment:
+                        row = augmented(row, augment, prompt.labels[-1], seed, epoch)
                     length = min(LENGTH_CAP, len(row["query"]) + len(row["title"]) + len(row["text"]))
                     shuffler.add({name: row[name] for name in EXAMPLES.names}, key, length)
             written.append(shuffler.write(out / f"epoch-{epoch}", batch, ranks, identity_hash(seed, epoch)))
