@@ -16,10 +16,10 @@ import pyarrow as pa
 
 from relabel.calibration.human_pairs import HumanPairs, read_human_pairs
 from relabel.errors import ConfigError, InputError
-from relabel.evidence.promise import PROMISE, learn
 from relabel.labels import AdjustConfig, AtPrecision, ChangeCounts, Rule, adjust_rows, judgements_of
 from relabel.ledger import PLAN, Marker, Plan, Shard, content_fingerprint, part_name, read_plan
 from relabel.lineage import write_queries_seen
+from relabel.promises.learn import PROMISE, learn
 from relabel.records import JUDGEMENTS, QUARANTINE, Scale
 from relabel.storage import Folder
 from relabel.tables import Manifest, read_manifest, read_parts, read_whole

@@ -1,4 +1,4 @@
-"""`relabel agree` as a module, for `ray job submit`: judges against people's grades (`relabel.evidence.agree`).
+"""`relabel agree` as a module, for `ray job submit`: judges against people's grades (`relabel.agreement.agree`).
 
 python -m jobs.agree --human s3://bucket/test --judgements s3://bucket/judgements --out s3://bucket/evidence
 """

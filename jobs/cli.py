@@ -75,7 +75,7 @@ STAGES = {
         "evaluate",
     ),
     "agree": Stage(
-        "relabel.evidence.agree:AgreeConfig", "relabel.evidence.agree:agree", "judges against people, side by side"
+        "relabel.agreement.agree:AgreeConfig", "relabel.agreement.agree:agree", "judges against people, side by side"
     ),
     "export": Stage(
         "relabel.formats.export:ExportConfig", "relabel.formats.export:export", "write a table in another format"

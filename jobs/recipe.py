@@ -17,11 +17,11 @@ import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
 from jobs.options import assigned
+from relabel.agreement.gate import GateConfig
 from relabel.calibration.fit import CalibrateConfig
 from relabel.config import Config
 from relabel.errors import ConfigError
 from relabel.evidence.evaluate import EvaluateConfig
-from relabel.evidence.gate import GateConfig
 from relabel.judges import JudgeConfig
 from relabel.judges.config import PROMPTED
 from relabel.labels import AnyRule, AtPrecision, Keep

@@ -37,12 +37,12 @@ from jobs.run_stages import (
     trained_weak_judge,
 )
 from relabel import __version__, hardware
+from relabel.agreement.measure_judge import AGREEMENT
 from relabel.calibration.record import CALIBRATION
 from relabel.errors import ConfigError
 from relabel.evidence.evaluate import METRICS
-from relabel.evidence.measure_judge import AGREEMENT
-from relabel.evidence.promise_kept import PROMISES
 from relabel.prepare import PrepareConfig
+from relabel.promises.kept import PROMISES
 from relabel.report.build import build_report
 from relabel.storage import Folder
 

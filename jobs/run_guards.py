@@ -11,11 +11,11 @@ import yaml
 
 from jobs.recipe import Recipe
 from jobs.run_stages import zero_shot
+from relabel.agreement.measure_judge import AGREEMENT
 from relabel.calibration.record import CALIBRATION
 from relabel.errors import ConfigError, InputError
 from relabel.evidence.circularity import refuse_shared_queries
 from relabel.evidence.evaluate import METRICS, read_test
-from relabel.evidence.measure_judge import AGREEMENT
 from relabel.judges.config import JUDGE_SPEED, MODEL_FREE
 from relabel.judges.panel import member_configs
 from relabel.ledger import PLAN

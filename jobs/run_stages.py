@@ -10,14 +10,14 @@ from typing import Any
 
 from jobs.recipe import FROM_JUDGE, Recipe
 from jobs.robustness import robustness
+from relabel.agreement.gate import GATE, gate, pass_gate
+from relabel.agreement.measure_judge import AGREEMENT, free_scorers, measure_judge
 from relabel.calibration.fit import calibrate
 from relabel.evidence.evaluate import evaluate
-from relabel.evidence.gate import GATE, gate, pass_gate
-from relabel.evidence.measure_judge import AGREEMENT, free_scorers, measure_judge
-from relabel.evidence.promise_kept import measure_promises
 from relabel.judges import JudgeConfig
 from relabel.labels import AdjustConfig
 from relabel.prepare import PrepareConfig, prepare
+from relabel.promises.kept import measure_promises
 from relabel.robustness.config import RobustnessConfig
 from relabel.storage import Folder
 from relabel.tables import MANIFEST, Manifest, read_manifest

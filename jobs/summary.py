@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from relabel.agreement.gate import GATE, gate_lines
+from relabel.agreement.measure_judge import AGREEMENT
 from relabel.evidence.evaluate import METRICS
-from relabel.evidence.gate import GATE, gate_lines
-from relabel.evidence.measure_judge import AGREEMENT
 from relabel.report.words import count, interval, share, signed, value
 from relabel.storage import Folder
 

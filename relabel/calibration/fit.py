@@ -15,6 +15,8 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from relabel.agreement import rater_statistics as rater
+from relabel.agreement.measures import reliability
 from relabel.calibration import METHODS
 from relabel.calibration.human_pairs import HumanPairs, read_human_pairs
 from relabel.calibration.median import median_class
@@ -23,8 +25,6 @@ from relabel.calibration.queries import folds, reserved
 from relabel.calibration.record import Calibration, class_logprobs, logprobs_of
 from relabel.config import Config
 from relabel.errors import InputError
-from relabel.evidence import rater_statistics as rater
-from relabel.evidence.agreement import reliability
 from relabel.evidence.significance import bootstrap
 from relabel.lineage import write_queries_seen
 from relabel.records import Scale

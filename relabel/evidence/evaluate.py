@@ -18,11 +18,11 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from relabel.agreement.measure_judge import encoder_scores
 from relabel.config import Config
 from relabel.errors import ConfigError, InputError
 from relabel.evidence.circularity import check_lineage, label_sources, refuse_judge_labels, source_warnings
 from relabel.evidence.comparison import System, compare
-from relabel.evidence.measure_judge import encoder_scores
 from relabel.evidence.metrics import Gain, Pool, Ranked, rank_pool
 from relabel.evidence.overlap import document_overlap, overlap_notes
 from relabel.lineage import trained_folder

@@ -1,6 +1,6 @@
 """at-precision: labels change only where human grades promise that enough of the changed ones are right.
 
-The thresholds are learned by `relabel.evidence.promise` when the rule is applied; `promise.json` beside the labels says
+The thresholds are learned by `relabel.promises.learn` when the rule is applied; `promise.json` beside the labels says
 what was promised on which data.
 """
 

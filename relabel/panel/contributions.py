@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from relabel.agreement import rater_statistics as rater
 from relabel.calibration.median import median_class
-from relabel.evidence import rater_statistics as rater
 from relabel.evidence.significance import Statistic, bootstrap
 from relabel.panel.cross_fit import cross_fitted
 from relabel.panel.ordinal import log_loss

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from relabel.evidence.gate import gate_lines
-from relabel.evidence.verdict import headline_auc
+from relabel.agreement.gate import gate_lines
+from relabel.agreement.verdict import headline_auc
 from relabel.report import side_by_side
 from relabel.report.blocks import Block, Bullets, Cell, Dot, Dots, Line, Lines, Notice, Section, Table, Text, not_run
 from relabel.report.disagreements import folded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relabel.evidence.agree_tables import all_tables
+from relabel.agreement.agree_tables import all_tables
 from relabel.report.blocks import Block, Bullets, Heading, Table, Text
 from relabel.report.disagreements import folded
 from relabel.report.words import count, plural

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from relabel.agreement.rater_statistics import row_mean
 from relabel.errors import InputError
-from relabel.evidence.rater_statistics import row_mean
 from relabel.evidence.significance import bootstrap
 from relabel.records import Scale
 from relabel.robustness import Expectation, perturbation_named

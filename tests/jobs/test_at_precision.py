@@ -9,9 +9,9 @@ from jobs.adjust import adjust
 from relabel.calibration.fit import CalibrateConfig, calibrate
 from relabel.calibration.record import Calibration
 from relabel.errors import ConfigError
-from relabel.evidence.promise_kept import measure_promises
 from relabel.labels import AdjustConfig
 from relabel.lineage import query_fingerprint, read_queries_seen
+from relabel.promises.kept import measure_promises
 from relabel.storage import Folder
 from relabel.tables import TableWriter, read_whole
 from tests.relabel.calibration.cases import GRADED, simulate, write_case

@@ -9,18 +9,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from relabel.agreement.agree import AgreeConfig, agree
+from relabel.agreement.gate import GateConfig, gate_lines, pass_gate
+from relabel.agreement.measure_judge import measure_judge
+from relabel.agreement.measures import agreement
 from relabel.calibration.fit import CalibrateConfig, calibrate
 from relabel.calibration.human_pairs import read_human_pairs
-from relabel.evidence.agree import AgreeConfig, agree
-from relabel.evidence.agreement import agreement
 from relabel.evidence.comparison import System, compare
-from relabel.evidence.gate import GateConfig, gate_lines, pass_gate
-from relabel.evidence.measure_judge import measure_judge
 from relabel.evidence.metrics import Pool, rank_pool
-from relabel.evidence.promise import learn
-from relabel.evidence.promise_kept import achieved
 from relabel.judges import JudgeConfig, load_judge
 from relabel.labels import AtPrecision, ChangeCounts, adjust_rows, load_rule
+from relabel.promises.kept import achieved
+from relabel.promises.learn import learn
 from relabel.records import JUDGEMENTS, PAIRS, QUARANTINE, Scale
 from relabel.report.build import build_report
 from relabel.report.words import interval, share

@@ -11,8 +11,8 @@ import pytest
 from jobs.judge import engines_of, facts_of, resolve, shard_rows
 from jobs.recipe import load_recipe
 from jobs.run_guards import check_models
+from relabel.agreement.measure_judge import measure_judge
 from relabel.errors import CircularEvidence, ConfigError, InputError
-from relabel.evidence.measure_judge import measure_judge
 from relabel.judges import JudgeConfig, load_judge
 from relabel.judges.config import judge_id, judge_scale
 from relabel.lineage import query_fingerprint, read_queries_seen, write_queries_seen

@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow as pa
 
-from relabel.errors import ConfigError, InputError
-from relabel.evidence.graders import HUMAN
-from relabel.evidence.judge_comparison import Draws
-from relabel.evidence.pool_rankings import pool_rankings
-from relabel.evidence.system_order import (
+from relabel.agreement.graders import HUMAN
+from relabel.agreement.judge_comparison import Draws
+from relabel.agreement.pool_rankings import pool_rankings
+from relabel.agreement.system_order import (
     CUTOFF,
     FEW_SYSTEMS,
     Ranking,
@@ -22,6 +21,7 @@ from relabel.evidence.system_order import (
     order_agreement,
     system_orders,
 )
+from relabel.errors import ConfigError, InputError
 from relabel.formats.label_files import Pair
 from relabel.formats.trec import read_run
 from relabel.records import Scale

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from relabel.agreement import rater_statistics as rater
+from relabel.agreement.verdict import plain_verdict, trust
 from relabel.errors import InputError
-from relabel.evidence import rater_statistics as rater
 from relabel.evidence.significance import Interval, Statistic, bootstrap, mean_statistic
-from relabel.evidence.verdict import plain_verdict, trust
 from relabel.records import Scale
 
 

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from relabel.agreement.grade_scales import scale_of
 from relabel.errors import ConfigError, InputError
 from relabel.evidence.circularity import refuse_judge_labels
-from relabel.evidence.grade_scales import scale_of
 from relabel.formats.label_files import Grader, Pair, read_graders
 from relabel.records import Scale
 from relabel.storage import Folder

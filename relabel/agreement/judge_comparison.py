@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from relabel.evidence import rater_statistics as rater
-from relabel.evidence.agreement import agreement, compared_classes
+from relabel.agreement import rater_statistics as rater
+from relabel.agreement.measures import agreement, compared_classes
 from relabel.evidence.significance import Statistic, bootstrap, holm, pooled_difference_p
 from relabel.records import Scale
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from relabel.evidence.verdict import number, percent, with_interval
+from relabel.agreement.verdict import number, percent, with_interval
 
 NOTHING = "–"
 

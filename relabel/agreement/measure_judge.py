@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from relabel.agreement.disagreements import EXAMPLES, examples, furthest_apart, with_texts
+from relabel.agreement.measures import agreement
 from relabel.errors import InputError
-from relabel.evidence.agreement import agreement
 from relabel.evidence.circularity import queries_seen_by, refuse_judge_labels, unchecked_lineage
-from relabel.evidence.disagreements import EXAMPLES, examples, furthest_apart, with_texts
 from relabel.prepare.first_stage import BM25Ranker, FirstStageConfig
 from relabel.records import Scale
 from relabel.storage import Folder

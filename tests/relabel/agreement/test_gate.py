@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from relabel.agreement.gate import GATE, METRICS, GateConfig, gate, gate_lines, pass_gate
+from relabel.agreement.measures import agreement
 from relabel.errors import ConfigError, GateError
-from relabel.evidence.agreement import agreement
-from relabel.evidence.gate import GATE, METRICS, GateConfig, gate, gate_lines, pass_gate
 from relabel.records import Scale
 from relabel.storage import Folder
 

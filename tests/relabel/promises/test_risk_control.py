@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from relabel.evidence.risk_control import (
+from relabel.promises.risk_control import (
     best_stake,
     betting_p_value,
     binomial_p_value,

@@ -15,15 +15,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from pydantic import Field
 
+from relabel.agreement.agree_systems import order_of_systems
+from relabel.agreement.agree_tables import all_tables
+from relabel.agreement.common_pairs import Common, common_pairs
+from relabel.agreement.disagreements import examples, furthest_apart, with_texts, write_disagreements
+from relabel.agreement.graders import HUMAN, THE_JUDGE, Judge, People, read_judgements, read_label_files, read_people
+from relabel.agreement.judge_comparison import Draws, Rater, compared, measured
 from relabel.config import Config
 from relabel.errors import ConfigError
-from relabel.evidence.agree_systems import order_of_systems
-from relabel.evidence.agree_tables import all_tables
 from relabel.evidence.circularity import unchecked_lineage
-from relabel.evidence.common_pairs import Common, common_pairs
-from relabel.evidence.disagreements import examples, furthest_apart, with_texts, write_disagreements
-from relabel.evidence.graders import HUMAN, THE_JUDGE, Judge, People, read_judgements, read_label_files, read_people
-from relabel.evidence.judge_comparison import Draws, Rater, compared, measured
 from relabel.formats.label_files import Grader, Pair
 from relabel.records import ScaleConfig
 from relabel.storage import Folder

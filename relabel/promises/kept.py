@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from relabel.agreement.verdict import number, with_interval
 from relabel.calibration.human_pairs import HumanPairs, read_human_pairs
-from relabel.evidence.label_changes import GRID, changes_in
-from relabel.evidence.promise import PROMISE, WORDS, relevant_of
-from relabel.evidence.verdict import number, with_interval
 from relabel.lineage import read_queries_seen
+from relabel.promises.label_changes import GRID, changes_in
+from relabel.promises.learn import PROMISE, WORDS, relevant_of
 from relabel.storage import Folder
 from relabel.tables import Manifest, read_manifest
 

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from relabel.agreement import rater_statistics as rater
+from relabel.agreement.measure_judge import bm25_scores, free_scorers, measure_judge
+from relabel.agreement.measures import agreement
 from relabel.errors import CircularEvidence, InputError
-from relabel.evidence import rater_statistics as rater
-from relabel.evidence.agreement import agreement
-from relabel.evidence.measure_judge import bm25_scores, free_scorers, measure_judge
 from relabel.lineage import query_fingerprint, write_queries_seen
 from relabel.records import JUDGEMENTS, PAIRS, Scale
 from relabel.storage import Folder

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from relabel.evidence.pool_rankings import pool_rankings
-from relabel.evidence.system_order import (
+from relabel.agreement.pool_rankings import pool_rankings
+from relabel.agreement.system_order import (
     chance_overlap,
     kendall_tau,
     ndcg,

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from relabel.evidence.measure_judge import encoder_scores
+from relabel.agreement.measure_judge import encoder_scores
 from relabel.prepare.first_stage import BM25Ranker
 
 #: Name → (k1, b).

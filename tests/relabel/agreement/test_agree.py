@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from relabel.agreement.agree import AgreeConfig, agree
+from relabel.agreement.grade_scales import scale_of
 from relabel.errors import CircularEvidence, ConfigError, InputError
-from relabel.evidence.agree import AgreeConfig, agree
-from relabel.evidence.grade_scales import scale_of
 from relabel.formats.label_files import Grader
 from relabel.lineage import query_fingerprint, write_queries_seen
 from relabel.records import JUDGEMENTS, PAIRS, Scale

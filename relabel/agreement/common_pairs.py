@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from relabel.agreement.graders import Judge, People, keys_of
 from relabel.errors import InputError
 from relabel.evidence.circularity import queries_seen_by
-from relabel.evidence.graders import Judge, People, keys_of
 from relabel.formats.label_files import Pair
 from relabel.lineage import seen_by_judge
 from relabel.storage import Folder

@@ -12,11 +12,11 @@ from relabel.calibration.human_pairs import HumanPairs, read_human_pairs
 from relabel.calibration.record import Calibration
 from relabel.calibration.temperature_bias import TemperatureBias
 from relabel.errors import InputError
-from relabel.evidence.label_changes import GRID, Changes
-from relabel.evidence.promise import ANY_LABEL, learn, threshold
-from relabel.evidence.promise_kept import achieved, achieved_sentences
 from relabel.evidence.significance import mean_interval
 from relabel.labels import AtPrecision
+from relabel.promises.kept import achieved, achieved_sentences
+from relabel.promises.label_changes import GRID, Changes
+from relabel.promises.learn import ANY_LABEL, learn, threshold
 from relabel.records import Scale
 from relabel.storage import Folder
 from relabel.tables import Manifest

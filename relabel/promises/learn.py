@@ -12,22 +12,22 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from relabel.agreement.verdict import percent
 from relabel.calibration.human_pairs import HumanPairs
 from relabel.calibration.queries import reserved
 from relabel.calibration.record import Calibration, not_for
 from relabel.errors import InputError
-from relabel.evidence.label_changes import GRID, Changes, changeable, changes_in
-from relabel.evidence.risk_control import (
+from relabel.labels.at_precision import AtPrecision
+from relabel.labels.rule import relevant_probability
+from relabel.lineage import QUERIES_SEEN, read_queries_seen
+from relabel.promises.label_changes import GRID, Changes, changeable, changes_in
+from relabel.promises.risk_control import (
     best_stake,
     betting_p_value,
     binomial_p_value,
     fixed_sequence,
     growth_rate,
 )
-from relabel.evidence.verdict import percent
-from relabel.labels.at_precision import AtPrecision
-from relabel.labels.rule import relevant_probability
-from relabel.lineage import QUERIES_SEEN, read_queries_seen
 from relabel.storage import Folder
 from relabel.tables import Manifest
 

@@ -11,10 +11,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from relabel.agreement.measure_judge import BM25, ENCODER
+from relabel.agreement.verdict import headline_auc, number, with_interval
 from relabel.config import Config
 from relabel.errors import GateError
-from relabel.evidence.measure_judge import BM25, ENCODER
-from relabel.evidence.verdict import headline_auc, number, with_interval
 from relabel.storage import Folder
 
 GATE = "gate.json"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from relabel.evidence import rater_statistics as rater
+from relabel.agreement import rater_statistics as rater
 from relabel.evidence.significance import bootstrap, pooled_difference_p
 
 ALL = np.ones((1, 1))
