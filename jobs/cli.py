@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from jobs import interrupt
 from jobs.options import add_nested, add_options, config_values
 from relabel import __version__
 from relabel.errors import RelabelError
@@ -100,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ.setdefault(name, value)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(line_buffering=True)  # progress must be seen through a pipe, too
+    interrupt.remember()
     try:
         return _run(arguments)
     except RelabelError as error:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from jobs import interrupt
 from jobs.judge import identity
 from jobs.recipe import Recipe
 from jobs.robustness import ROBUSTNESS
@@ -84,6 +85,7 @@ class Run:
         if done:
             self.log(f"— {name}: done already")
             return
+        interrupt.check()
         self.log(f"— {name}")
         self._record |= {
             "finished": None,

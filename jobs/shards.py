@@ -18,6 +18,7 @@ import ray.data
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
+from jobs import interrupt
 from relabel.errors import LedgerError, RelabelError
 from relabel.ledger import Marker, Plan, Shard, commit, finished_shards, plan_stage, read_shard, reconcile
 from relabel.progress import Progress
@@ -90,6 +91,7 @@ def run_stage(stage: Stage, pairs: Folder, out: Folder, log: Callable[[str], Non
     progress = Progress(stage.name, plan.rows, sum(marker.rows_in for marker in done.values()), "pairs", log)
     for rows in _committed_rows(stage, plan, todo, pairs, out):
         progress.advance(rows)
+        interrupt.check()
     markers = list(finished_shards(out, plan).values())
     manifest = reconcile(out, plan, stage.kind, stage.scale, stage.about | stage.summary(markers))
     log(
