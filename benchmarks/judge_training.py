@@ -28,7 +28,7 @@ import pyarrow as pa
 from benchmarks.process_tree import MemorySampler
 from relabel.hardware import facts
 from relabel.models import local_model
-from relabel.prompts import PROMPTS
+from relabel.prompts import prompt_named
 from relabel.storage import Folder
 from relabel.tables import TableWriter, read_manifest, read_whole
 from train.graded_examples import graded_examples
@@ -161,7 +161,7 @@ def trainer_side(options: argparse.Namespace) -> dict:
     folder = local_model(options.model)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    encoder = PromptEncoder(PROMPTS[options.prompt], tokenizer, options.max_document_tokens)
+    encoder = PromptEncoder(prompt_named(options.prompt), tokenizer, options.max_document_tokens)
     rows = list(graded_examples(Folder(options.pairs), encoder.prompt))
     prompts = encoder.encode(*([row[name] for row in rows] for name in ("query", "title", "text")))
     examples = [

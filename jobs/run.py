@@ -35,7 +35,6 @@ from jobs.run_stages import (
     prepared,
     trained_judge,
     trained_reranker,
-    trained_weak_judge,
 )
 from relabel import __version__, hardware
 from relabel.agreement.measure_judge import AGREEMENT
@@ -157,11 +156,16 @@ def run(recipe: Recipe, folder: Folder, log: Log = print) -> str:
     judge_folder = None
     if recipe.judge_training:
         judge_folder = folder / "judge"
-        judge = judge.model_copy(update={"model": (judge_folder / "merged").uri})
+        trainings = [("train-judge", recipe.judge_training, folder / "human", judge_folder)]
         if recipe.weak_training:
-            weak = folder / "judge_weak"
-            job.stage("train-judge weak", weak.exists(TRAINING), lambda: trained_weak_judge(recipe, folder, log))
-        job.stage("train-judge", judge_folder.exists(TRAINING), lambda: trained_judge(recipe, folder, log))
+            trainings.insert(0, ("train-judge weak", recipe.weak_training, folder / "weak", folder / "judge_weak"))
+        for name, training, source, out in trainings:
+            job.stage(
+                name,
+                out.exists(TRAINING),
+                lambda t=training, j=judge, s=source, o=out: trained_judge(t, j, s, o, log),
+            )
+            judge = judge.model_copy(update={"model": (out / "merged").uri})
     job.same_judge(identity(judge))
     held_out = folder / ("held_out" if recipe.held_out else "test")
     judged_people, evidence = folder / "evidence" / "judgements", folder / "evidence"

@@ -21,6 +21,7 @@ from relabel.promises.kept import measure_promises
 from relabel.robustness.config import RobustnessConfig
 from relabel.storage import Folder
 from relabel.tables import MANIFEST, Manifest, read_manifest
+from train.judge import JudgeTrainingConfig
 
 Log = Callable[[str], None]
 
@@ -29,26 +30,14 @@ def prepared(config: PrepareConfig, out: Folder, log: Log) -> dict[str, Any]:
     return _counts(prepare(config, out, log))
 
 
-def trained_weak_judge(recipe: Recipe, folder: Folder, log: Log) -> dict[str, Any]:
+def trained_judge(
+    training: JudgeTrainingConfig, judge: JudgeConfig, pairs: Folder, out: Folder, log: Log
+) -> dict[str, Any]:
+    """Train from the model of `judge`, with what training and judging must agree on."""
     from train.judge import train_judge
 
-    config = recipe.weak_training.model_copy(update=_from_judge(recipe) | {"pairs": (folder / "weak").uri})
-    return _summary(train_judge(config, folder / "judge_weak", log))
-
-
-def trained_judge(recipe: Recipe, folder: Folder, log: Log) -> dict[str, Any]:
-    from train.judge import train_judge
-
-    start = {"model": (folder / "judge_weak" / "merged").uri} if recipe.weak_training else {}
-    config = recipe.judge_training.model_copy(
-        update=_from_judge(recipe) | start | {"pairs": (folder / "human").uri},
-    )
-    return _summary(train_judge(config, folder / "judge", log))
-
-
-def _from_judge(recipe: Recipe) -> dict[str, Any]:
-    """What training and judging must agree on."""
-    return {name: getattr(recipe.judge, name) for name in FROM_JUDGE}
+    shared = {name: getattr(judge, name) for name in FROM_JUDGE}
+    return _summary(train_judge(training.model_copy(update=shared | {"pairs": pairs.uri}), out, log))
 
 
 def judged(judge: JudgeConfig, pairs: Folder, out: Folder, log: Log) -> dict[str, Any]:

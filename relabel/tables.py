@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from relabel.errors import InputError, LedgerError
@@ -92,6 +93,17 @@ def read_whole(folder: Folder, kind: str, columns: list[str] | None = None) -> p
     """A whole table in memory; for tables that are known to be small."""
     schema = SCHEMAS[kind] if columns is None else pa.schema([SCHEMAS[kind].field(name) for name in columns])
     return pa.concat_tables([schema.empty_table(), *read_parts(folder, kind, columns)]).combine_chunks()
+
+
+def keys_of(table: pa.Table) -> list[tuple[str, str]]:
+    """(query id, document id) of every row."""
+    return list(zip(table["query_id"].to_pylist(), table["doc_id"].to_pylist(), strict=True))
+
+
+def rows_by_key(wanted: pa.Table, table: pa.Table) -> np.ndarray:
+    """For each row of `wanted` the row of `table` with its key, int64 [rows]; −1 where there is none."""
+    row = {key: place for place, key in enumerate(keys_of(table))}
+    return np.array([row.get(key, -1) for key in keys_of(wanted)], np.int64)
 
 
 def clear_table(folder: Folder) -> None:

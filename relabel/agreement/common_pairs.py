@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from relabel.agreement.graders import Judge, People, keys_of
+from relabel.agreement.graders import Judge, People
 from relabel.errors import InputError
 from relabel.evidence.circularity import queries_seen_by
 from relabel.formats.label_files import Pair
 from relabel.lineage import seen_by_judge
 from relabel.storage import Folder
-from relabel.tables import MANIFEST, read_whole
+from relabel.tables import MANIFEST, keys_of, read_whole
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from relabel.evidence.circularity import refuse_judge_labels
 from relabel.formats.label_files import Grader, Pair, read_graders
 from relabel.records import Scale
 from relabel.storage import Folder
-from relabel.tables import MANIFEST, read_manifest, read_whole
+from relabel.tables import MANIFEST, keys_of, read_manifest, read_whole
 
 #: The column of a wide table that holds people's grades.
 HUMAN = "human"
@@ -181,8 +181,3 @@ def read_label_files(
         scale, reason = scale_of(grader, scales.get(grader.name), human)
         judges.append(Judge(grader.name, grader.where, grader.grades, scale, reason))
     return judges, people
-
-
-def keys_of(table: pa.Table) -> list[Pair]:
-    """The key of every row."""
-    return list(zip(table["query_id"].to_pylist(), table["doc_id"].to_pylist(), strict=True))

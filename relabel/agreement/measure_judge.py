@@ -21,7 +21,7 @@ from relabel.evidence.circularity import queries_seen_by, refuse_judge_labels, u
 from relabel.prepare.first_stage import BM25Ranker, FirstStageConfig
 from relabel.records import Scale
 from relabel.storage import Folder
-from relabel.tables import read_manifest, read_whole
+from relabel.tables import keys_of, read_manifest, read_whole, rows_by_key
 
 AGREEMENT = "agreement.json"
 #: Names of the free scorers in `comparisons`.
@@ -61,8 +61,7 @@ def measure_judge(
     seen_by = {**manifest.about, "judge_folder": trained}
     seen_texts = queries_seen_by(seen_by, pairs["query"].unique().to_pylist(), human.uri)
     fresh = pairs.filter(pc.invert(pc.is_in(pairs["query"], pa.array(sorted(seen_texts), pa.string()))))
-    row = {key: place for place, key in enumerate(zip(*_keys(judged), strict=True))}
-    places = np.array([row.get(key, -1) for key in zip(*_keys(fresh), strict=True)], dtype=np.int64)
+    places = rows_by_key(fresh, judged)
     if not np.any(places >= 0):
         raise InputError(judgements.uri, f"no judgement of the {fresh.num_rows} human pairs", "judgements of them")
     joined, judged = fresh.filter(pa.array(places >= 0)), judged.take(pa.array(places[places >= 0]))
@@ -143,10 +142,6 @@ def _disagreements(joined: pa.Table, judged: pa.Table, human_scale: Scale, judge
     """The pairs that judge and people see most differently, as the report shows them."""
     human, probabilities = joined["label"].to_numpy(), np.array(judged["probabilities"].to_pylist(), float)
     expected = human_scale.grade(probabilities @ judge_scale.degree(np.array(judge_scale.grades, float)))
-    keys = list(zip(*_keys(joined), strict=True))
+    keys = keys_of(joined)
     entries = furthest_apart(keys, human, judged["grade"].to_numpy(), expected, EXAMPLES)
     return examples(list(with_texts(entries, joined)))
-
-
-def _keys(table: pa.Table) -> tuple[list[str], list[str]]:
-    return table["query_id"].to_pylist(), table["doc_id"].to_pylist()

@@ -17,7 +17,7 @@ from relabel.evidence.circularity import refuse_judge_labels
 from relabel.lineage import query_fingerprint, seen_by_judge
 from relabel.records import Scale
 from relabel.storage import Folder
-from relabel.tables import Manifest, read_manifest, read_whole
+from relabel.tables import Manifest, read_manifest, read_whole, rows_by_key
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ def read_human_pairs(judgements: Folder, human: Folder) -> HumanPairs:
         raise InputError((human if human_scale is None else judgements).uri, "a table without a scale", "a scale")
     pairs = refuse_judge_labels(read_whole(human, "pairs"), human.uri).filter(pc.field("label").is_valid())
     judged = read_whole(judgements, "judgements")
-    place = {key: row for row, key in enumerate(zip(*_keys(judged), strict=True))}
-    rows = np.array([place.get(key, -1) for key in zip(*_keys(pairs), strict=True)], dtype=np.int64)
+    rows = rows_by_key(pairs, judged)
     if not np.any(rows >= 0):
         raise InputError(judgements.uri, f"no judgement of the {pairs.num_rows} human pairs", "judgements of them")
     seen = seen_by_judge(manifest.about)
@@ -92,7 +91,3 @@ def read_human_pairs(judgements: Folder, human: Folder) -> HumanPairs:
         manifest,
         {"pairs_of_seen_queries": int(np.sum(~fresh)), "pairs_without_judgement": int(np.sum(fresh & (rows < 0)))},
     )
-
-
-def _keys(table: pa.Table) -> tuple[list[str], list[str]]:
-    return table["query_id"].to_pylist(), table["doc_id"].to_pylist()

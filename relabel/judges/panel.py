@@ -18,6 +18,7 @@ from relabel.judges.base import Judge, Judged, judgement_table, quarantine_table
 from relabel.judges.config import JUDGE_SPEED, JudgeConfig, judge_dtype, judge_id
 from relabel.panel.record import Member, PanelRecord, read_panel
 from relabel.storage import Folder
+from relabel.tables import keys_of
 
 
 class PanelJudge:
@@ -35,14 +36,14 @@ class PanelJudge:
                 raise another_judge(member, judge.judge_id)
 
     def judge(self, pairs: pa.Table, source: str) -> Judged:
-        keys = _keys(pairs)
+        keys = keys_of(pairs)
         place = {key: row for row, key in enumerate(keys)}
         reasons: list[tuple[str, str] | None] = [None] * len(keys)
         judged = [member.judge(pairs, source) for member in self._members]
         for member, found in zip(self._record.members, judged, strict=True):
             bad = found.quarantined
             for key, reason, detail in zip(
-                _keys(bad), *(bad[c].to_pylist() for c in ("reason", "detail")), strict=True
+                keys_of(bad), *(bad[c].to_pylist() for c in ("reason", "detail")), strict=True
             ):
                 reasons[place[key]] = reasons[place[key]] or (reason, f"{member.name}: {detail}")
         good = [row for row, reason in enumerate(reasons) if not reason]
@@ -108,12 +109,8 @@ def build(config: JudgeConfig) -> PanelJudge:
     return PanelJudge(record, [load_judge(member) for member in member_configs(config)])
 
 
-def _keys(table: pa.Table) -> list[tuple[str, str]]:
-    return list(zip(table["query_id"].to_pylist(), table["doc_id"].to_pylist(), strict=True))
-
-
 def _aligned(judgements: pa.Table, keys: list[tuple[str, str]]) -> pa.Table:
-    row = {key: place for place, key in enumerate(_keys(judgements))}
+    row = {key: place for place, key in enumerate(keys_of(judgements))}
     return judgements.take(pa.array([row[key] for key in keys], pa.int64()))
 
 

@@ -14,7 +14,7 @@ from relabel.lineage import query_fingerprint
 from relabel.panel.contributions import Truth
 from relabel.records import Scale
 from relabel.storage import Folder
-from relabel.tables import read_whole
+from relabel.tables import read_whole, rows_by_key
 
 #: Fewer queries than this make neither folds nor intervals.
 LEAST_QUERIES = 5
@@ -57,16 +57,14 @@ def join(human: Folder, judgements: list[Folder], names: list[str], seen: set[st
             "keep some queries of the human grades out of the judges' training",
         )
     left_out = {"pairs_of_seen_queries": pairs.num_rows - fresh.num_rows}
-    keys = _keys(fresh)
     places, tables = [], []
     for folder, name in zip(judgements, names, strict=True):
         table = read_whole(folder, "judgements")
-        row = {key: place for place, key in enumerate(_keys(table))}
-        places.append(np.array([row.get(key, -1) for key in keys], np.int64))
+        places.append(rows_by_key(fresh, table))
         tables.append(table)
         left_out[f"not_judged_by_{name}"] = int(np.sum(places[-1] < 0))
         if not np.any(places[-1] >= 0):
-            raise InputError(folder.uri, f"no judgement of the {len(keys)} human pairs", "judgements of them")
+            raise InputError(folder.uri, f"no judgement of the {fresh.num_rows} human pairs", "judgements of them")
     everywhere = np.all([place >= 0 for place in places], axis=0)
     judged = [table.take(pa.array(place[everywhere])) for table, place in zip(tables, places, strict=True)]
     return Joined(fresh.filter(pa.array(everywhere)), judged, left_out)
@@ -93,7 +91,3 @@ def truth_of(pairs: pa.Table, scale: Scale, where: str) -> Truth:
             where, "only relevant or only other pairs", f"labels below {scale.relevant_from} and from it on"
         )
     return truth
-
-
-def _keys(table: pa.Table) -> list[tuple[str, str]]:
-    return list(zip(table["query_id"].to_pylist(), table["doc_id"].to_pylist(), strict=True))

@@ -6,7 +6,7 @@ without text, so that they stay readable at any width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -139,6 +139,25 @@ class Lines:
     marks: bool = False
     square: bool = False
     kind: str = field(default="lines", init=False)
+
+
+def reliability(caption: str, *lines: Line) -> Lines:
+    """Reliability curves over the diagonal that a calibrated judge follows."""
+    return Lines(
+        caption,
+        [Line("diagonal", [(0, 0), (1, 1)], "diagonal"), *lines],
+        left="0",
+        right="P(relevant) 1",
+        bottom="",
+        top="1 relevant",
+        marks=True,
+        square=True,
+    )
+
+
+def reliability_points(bins: Sequence[Mapping[str, float]]) -> list[tuple[float, float]]:
+    """Points of a curve: mean probability across, share that is relevant up."""
+    return [(entry["mean_probability"], entry["relevant_share"]) for entry in bins]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relabel.report.blocks import Block, Cell, Line, Lines, Section, Table, Text
+from relabel.report.blocks import Block, Cell, Line, Lines, Section, Table, Text, reliability, reliability_points
 from relabel.report.run_files import Run
 from relabel.report.words import count, interval
 
@@ -45,17 +45,9 @@ def _methods(measured: dict, chosen: str) -> Table:
 
 
 def _reliability(measured: dict, chosen: str) -> Lines:
-    def points(name: str) -> list[tuple[float, float]]:
-        return [(entry["mean_probability"], entry["relevant_share"]) for entry in measured[name]["bins"]]
-
-    after = [Line(f"after ({chosen})", points(chosen))] if chosen != "none" else []
-    return Lines(
+    before = Line("before", reliability_points(measured["none"]["bins"]), "second")
+    after = Line(f"after ({chosen})", reliability_points(measured[chosen]["bins"]))
+    return reliability(
         "Reliability in ten bins of equal width: P(relevant) (across) and the share that people call relevant (up)",
-        [Line("diagonal", [(0, 0), (1, 1)], "diagonal"), Line("before", points("none"), "second"), *after],
-        left="0",
-        right="P(relevant) 1",
-        bottom="",
-        top="1 relevant",
-        marks=True,
-        square=True,
+        *([before] if chosen == "none" else [before, after]),
     )

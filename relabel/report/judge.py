@@ -5,7 +5,22 @@ from __future__ import annotations
 from relabel.agreement.gate import gate_lines
 from relabel.agreement.verdict import headline_auc
 from relabel.report import side_by_side
-from relabel.report.blocks import Block, Bullets, Cell, Dot, Dots, Line, Lines, Notice, Section, Table, Text, not_run
+from relabel.report.blocks import (
+    Block,
+    Bullets,
+    Cell,
+    Dot,
+    Dots,
+    Line,
+    Lines,
+    Notice,
+    Section,
+    Table,
+    Text,
+    not_run,
+    reliability,
+    reliability_points,
+)
 from relabel.report.disagreements import folded
 from relabel.report.run_files import Run
 from relabel.report.words import count, interval, share, value
@@ -116,17 +131,10 @@ def _confusion(found: dict) -> Table:
 
 
 def _reliability(found: dict) -> Lines:
-    points = [(entry["mean_probability"], entry["relevant_share"]) for entry in found["calibration"]["bins"]]
-    return Lines(
+    return reliability(
         "Reliability: the judge's P(relevant) (across) and the share that is relevant by the reference (up); "
         "a calibrated judge follows the diagonal",
-        [Line("diagonal", [(0, 0), (1, 1)], "diagonal"), Line("judge", points)],
-        left="0",
-        right="P(relevant) 1",
-        bottom="",
-        top="1 relevant",
-        marks=True,
-        square=True,
+        Line("judge", reliability_points(found["calibration"]["bins"])),
     )
 
 
