@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--prompt", default="terse-0-3")
     parser.add_argument("--max-document-tokens", type=int, default=96)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--micro-batch", type=int, default=8)
+    parser.add_argument("--micro-batch", type=int, default=16)
     parser.add_argument("--trained-layers", type=int, help="a third side: ours with only so many layers trained")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--side", choices=("trainer", "ours"), help="run one side alone, in this process")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -16,7 +16,7 @@ class TrainingConfig(Config):
         epochs: passes over the supervision, newly drawn each time.
         batch: rows of one step over all workers (pairs for the judge, groups for the re-ranker).
         micro_batch: rows that one worker puts through the model at once; default: its share of the batch, in even parts
-            of at most `PAIRS_AT_ONCE` pairs. Activations are what fills the memory: lower it where memory is short.
+            of at most `pairs_at_once` pairs. Activations are what fills the memory: lower it where memory is short.
         learning_rate: peak, reached after the warm-up and falling linearly to 0 at the last step.
         warmup: share of the steps with a rising learning rate.
         weight_decay: of AdamW.
@@ -25,7 +25,8 @@ class TrainingConfig(Config):
         workers: Ray Train workers; more than one: data parallel.
         threads: torch threads a worker; default: this machine's cores divided by the workers.
         gpus: GPUs a worker; default: 1 where the cluster has GPUs, else 0.
-        zero_stage: DeepSpeed ZeRO stage: what is partitioned over the workers.
+        zero_stage: DeepSpeed ZeRO stage: what is partitioned over the workers. One worker in float32 has nothing to
+            partition: stage 0 then.
         dtype: of the computation; weights and optimizer keep float32 in any case.
         checkpoint_steps: validate and save every so many steps (and at the end of an epoch).
         validation_fraction: share of the queries held out to choose the best step; 0: the last step is exported.
@@ -65,8 +66,10 @@ class TrainingConfig(Config):
             )
         return self
 
-    #: Pairs that go through the model at once where the recipe does not say.
-    PAIRS_AT_ONCE: ClassVar[int] = 64
+    @property
+    def pairs_at_once(self) -> int:
+        """Pairs that go through the model at once, at most, where the recipe does not say."""
+        return 64
 
     @property
     def pairs_a_row(self) -> int:
@@ -77,5 +80,5 @@ class TrainingConfig(Config):
     def rows_at_once(self) -> int:
         """Rows that one worker puts through the model at once."""
         share = self.batch // self.workers
-        most = max(1, self.PAIRS_AT_ONCE // self.pairs_a_row)
+        most = max(1, self.pairs_at_once // self.pairs_a_row)
         return self.micro_batch or max(rows for rows in range(1, share + 1) if share % rows == 0 and rows <= most)

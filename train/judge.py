@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +41,8 @@ from train.supervision import query_texts, split_queries
 #: Weight of the mass on the grades in the loss. With 1 (full cross-entropy) the 135 M model was near chance after 30
 #: steps on DL 2019 (1.36 of ln 4 = 1.39), with 0.02 at 1.23; the mass still rises past a half within 20 steps.
 MASS_WEIGHT = 0.02
+#: Tokens of query and document that go through the model at once, at most: activations are what fills the memory.
+TOKENS_AT_ONCE = 3_072
 
 
 class JudgeTrainingConfig(TrainingConfig):
@@ -93,7 +95,10 @@ class JudgeTrainingConfig(TrainingConfig):
     validation_pairs: int = Field(400, ge=1)
     learning_rate: float = Field(1e-4, gt=0)
 
-    PAIRS_AT_ONCE: ClassVar[int] = 8
+    @property
+    def pairs_at_once(self) -> int:
+        """As many as have `TOKENS_AT_ONCE` tokens where all use up their budgets."""
+        return max(1, TOKENS_AT_ONCE // (self.max_document_tokens + self.max_query_tokens))
 
     @model_validator(mode="after")
     def _layers_are_trained_in_full(self) -> JudgeTrainingConfig:

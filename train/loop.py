@@ -26,7 +26,7 @@ from relabel.storage import Folder
 from train import checkpoints
 from train.checkpoints import State
 from train.config import TrainingConfig
-from train.engine import build_engine, choose_device, load_weights, release_free_memory
+from train.engine import build_engine, choose_device, load_weights, release_free_memory, zero_stage
 from train.shuffle import identity_hash
 
 #: Seconds between two progress lines.
@@ -172,7 +172,7 @@ class _Training:
         """Build model and engine, and put them where the newest checkpoint left off."""
         torch.manual_seed(self.config.seed)
         model = self.task.build_model()
-        partition = f"{self.ranks.count} worker(s), ZeRO {self.config.zero_stage}, {self.dtype}"
+        partition = f"{self.ranks.count} worker(s), ZeRO {zero_stage(self.config, self.dtype)}, {self.dtype}"
         other = bool(self.state.step) and self.state.partition != partition
         if other:
             load_weights(model, checkpoints.weights_of(self.folder, self.state.step))

@@ -250,3 +250,4 @@ def test_shared_fields_have_one_meaning():
     assert RerankerConfig(labels="", batch=24, group=8).rows_at_once == 8
     assert RerankerConfig(labels="", batch=3, group=100).rows_at_once == 1
     assert JudgeTrainingConfig(pairs="", batch=20).rows_at_once == 5
+    assert JudgeTrainingConfig(pairs="", max_document_tokens=96, max_query_tokens=32).rows_at_once == 16
