@@ -13,7 +13,7 @@ import torch
 from relabel.errors import ConfigError, InputError
 
 #: Token counts are padded up to a multiple of this: fewer shapes, so the allocator does not grow.
-PAD_TO = 16
+PAD_TO = 8
 #: Greatest difference of a logit to the model's own forward pass.
 TOLERANCE = 1e-2
 

@@ -171,6 +171,11 @@ class JudgeTask:
     def pairs(self, rows: pa.Table) -> int:
         return rows.num_rows
 
+    def prompt_lengths(self, rows: list[dict]) -> list[int]:
+        """Tokens of each row's prompt."""
+        prompts = self.encoder.encode(*([row[name] for row in rows] for name in ("query", "title", "text")))
+        return [len(prompt.token_ids) for prompt in prompts]
+
     def collate(self, rows: pa.Table) -> dict[str, Any]:
         """Right-padded prompts, their last positions, and the grades that each pair's label allows."""
         import torch
@@ -299,6 +304,7 @@ def train_judge(config: JudgeTrainingConfig, out: Folder, log: Callable[[str], N
         batch=config.batch,
         ranks=config.workers,
         seed=config.seed,
+        lengths=task.prompt_lengths,
     )
     log(f"supervision: {shown_counts(written.counts)}")
     outcome = launch(task, config, written.epochs, supervision, out, log)

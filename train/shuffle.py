@@ -25,8 +25,8 @@ WINDOW_BATCHES = 50
 BUCKET_ROWS = 16_384
 #: Rows of one training file.
 FILE_ROWS = 4_096
-#: Spread of the noise on log length, so that small data do not give the same batches every epoch.
-LENGTH_NOISE = 0.2
+#: Spread, in batches, of the noise on a row's place by length, so that small data give other batches every epoch.
+PLACE_NOISE = 0.5
 
 
 def identity_hash(*parts: object) -> int:
@@ -68,7 +68,7 @@ class Shuffler:
         self._rows: list[dict] = []
 
     def add(self, row: dict, key: int, length: int) -> None:
-        """One row, its shuffling key and its length in characters."""
+        """One row, its shuffling key and its length, by which batches are cut."""
         self._rows.append({**row, "key": key, "length": length})
         if len(self._rows) >= BUCKET_ROWS:
             self._flush()
@@ -123,8 +123,9 @@ def _windows(tables: Iterator[pa.Table], batch_rows: int) -> Iterator[tuple[pa.T
 
 def _batches(lengths: np.ndarray, batch_rows: int, random: np.random.Generator) -> np.ndarray:
     """Row numbers [batches, batch_rows]: rows of similar length together, longest first, batches in random order."""
-    noisy = np.log1p(lengths) + random.normal(0.0, LENGTH_NOISE, len(lengths))
-    batches = np.argsort(-noisy, kind="stable").reshape(-1, batch_rows)
+    places = np.argsort(np.argsort(-lengths, kind="stable"))
+    noisy = places + random.normal(0.0, PLACE_NOISE * batch_rows, len(lengths))
+    batches = np.argsort(noisy, kind="stable").reshape(-1, batch_rows)
     batches = batches[random.permutation(len(batches))]
     return np.take_along_axis(batches, np.argsort(-lengths[batches], axis=1, kind="stable"), axis=1)
 

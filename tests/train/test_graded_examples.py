@@ -143,3 +143,18 @@ def test_perturbed_examples_keep_their_grade(tmp_path):
     assert 0.3 <= len(changed) / len(read[1]) <= 0.7
     for row in read[1]:
         assert row["lowest"] == grades[row["text"].partition("\n")[0]]
+
+
+def test_batches_are_of_similar_length(tmp_path):
+    """Batches are cut by the lengths that are given, so that padding to the longest costs little."""
+    rows = topic_pairs(queries=16, documents=8)
+    pairs, out = Folder(tmp_path / "pairs"), Folder(tmp_path / "out")
+    write_pairs(pairs, rows)
+    tokens = {row["text"]: 40 + 7 * number % 101 for number, row in enumerate(rows)}
+    options = {"balance": "natural", "limit": None, "epochs": 1, "batch": 8, "ranks": 1, "seed": 0}
+    lengths = lambda some: [tokens[row["text"]] for row in some]  # noqa: E731
+    write_examples(pairs, out, PROMPTS["terse-0-3"], fingerprints(rows), **options, lengths=lengths)
+    found = np.array([tokens[text] for text in read_epoch(out)["text"].to_pylist()]).reshape(-1, 8)
+    assert found.size == len(rows)
+    assert found.max(1).mean() < 1.12 * found.mean()
+    assert np.random.default_rng(0).permutation(found.ravel()).reshape(-1, 8).max(1).mean() > 1.3 * found.mean()
