@@ -255,7 +255,7 @@ class _Training:
             self.engine.backward(loss)
             self.engine.step()
             losses.append(float(loss.detach()))
-        if self.device == "cpu" and self.state.step % TRIM_STEPS == 0:
+        if self.device == "cpu" and (self.state.step + 1) % TRIM_STEPS == 0:
             release_free_memory()
         return self.ranks.mean(float(np.mean(losses)))
 

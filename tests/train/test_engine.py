@@ -1,0 +1,66 @@
+"""The DeepSpeed engine: which ZeRO stage, and that a checkpoint of one float32 worker brings its optimizer back."""
+
+import os
+
+import pytest
+import torch
+
+from relabel.storage import Folder
+from train import checkpoints
+from train.checkpoints import State
+from train.config import TrainingConfig
+from train.engine import build_engine, full_weights, zero_stage
+
+
+def test_one_float32_worker_partitions_nothing():
+    """ZeRO where there are several workers, or float32 copies to keep beside bfloat16 weights; else none."""
+    assert zero_stage(TrainingConfig(workers=1, zero_stage=3), "float32") == 0
+    assert zero_stage(TrainingConfig(workers=1, zero_stage=3), "bfloat16") == 3
+    assert zero_stage(TrainingConfig(workers=2, batch=16, zero_stage=2), "float32") == 2
+
+
+@pytest.fixture
+def one_worker(monkeypatch):
+    """A process group of this process alone, as Ray Train makes it."""
+    if torch.distributed.is_initialized():
+        pytest.skip("this process has a process group already")
+    for name, value in {"DS_ACCELERATOR": "cpu", "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, os.environ.get(name, value))
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_a_checkpoint_brings_the_optimizer_back(one_worker, tmp_path):
+    """Restored into another model, the next losses are those of the unbroken training, and weights are saved whole."""
+    config = TrainingConfig(batch=4, micro_batch=2)
+    random = torch.Generator().manual_seed(0)
+    inputs, targets = torch.randn(6, 2, 2, 8, generator=random), torch.randn(6, 2, 2, 1, generator=random)
+
+    def engine(seed):
+        torch.manual_seed(seed)
+        model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
+        return build_engine(model, [{"params": list(model.parameters()), "lr": 0.05}], config, "float32")
+
+    def losses(engine, steps):
+        found = []
+        for step in steps:
+            for part in range(2):
+                loss = torch.nn.functional.mse_loss(engine(inputs[step, part]), targets[step, part])
+                engine.backward(loss)
+                engine.step()
+                found.append(float(loss))
+        return found
+
+    unbroken, folder, state = engine(0), Folder(tmp_path), State(step=3)
+    before = losses(unbroken, range(3))
+    checkpoints.save(folder, unbroken, state, {3})
+    saved = {name: weight.clone() for name, weight in full_weights(unbroken).items()}
+    after = losses(unbroken, range(3, 6))
+    other = engine(1)
+    assert losses(other, range(1)) != before[:2]
+    checkpoints.restore(folder, other, state)
+    assert losses(other, range(3, 6)) == after
+    found = checkpoints.weights_of(folder, 3)
+    assert found.keys() == saved.keys()
+    assert all(torch.equal(found[name], saved[name]) for name in saved)
