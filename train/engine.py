@@ -25,15 +25,20 @@ def worker_environment(threads: int, gpus: float) -> dict[str, str]:
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads that spin cost up to ten times the work where cores are shared
         "MALLOC_ARENA_MAX": "1",  # varying shapes make the allocator's arenas grow without bound
-        # Large tensors come from the heap, which stays mapped between two steps: a page fault for each 4 KiB of each
-        # tensor otherwise costs a tenth of a step. `release_free_memory` keeps the heap bounded.
-        "MALLOC_MMAP_MAX_": "0",
-        "MALLOC_TRIM_THRESHOLD_": str(2**40),
         "TOKENIZERS_PARALLELISM": "false",
         "DS_LOG_LEVEL": "warning",
         "PYTHONWARNINGS": "ignore",
     }
-    return environment if gpus else environment | {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    if gpus:
+        return environment
+    return environment | {
+        "DS_ACCELERATOR": "cpu",
+        "CUDA_VISIBLE_DEVICES": "",
+        # Large tensors come from the heap, which stays mapped between two steps: a page fault for each 4 KiB of each
+        # tensor otherwise costs a tenth of a step. `release_free_memory` keeps the heap bounded.
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": str(2**40),
+    }
 
 
 def zero_stage(config: TrainingConfig, dtype: str) -> int:
@@ -66,7 +71,7 @@ def build_engine(model: torch.nn.Module, groups: list[dict[str, Any]], config: T
             "wall_clock_breakdown": False,
         },
     )
-    if config.workers == 1 and not zero_stage(config, dtype):
+    if not zero_stage(config, dtype):
         engine.enable_backward_allreduce = False  # with itself: copies all gradients twice for nothing
     return engine
 
