@@ -42,13 +42,6 @@ EXAMPLES = pa.schema(
 Balance = Literal["query", "grade", "natural"]
 #: The greatest shuffling key: all are kept up to it.
 ALL = 2**64 - 1
-#: Examples whose lengths are measured together.
-CHUNK_ROWS = 512
-
-
-def characters(rows: list[dict]) -> list[int]:
-    """The length of each example in characters."""
-    return [len(row["query"]) + len(row["title"]) + len(row["text"]) for row in rows]
 
 
 def allowed_grades(labels: np.ndarray, scale: Scale, prompt: Prompt) -> tuple[np.ndarray, np.ndarray]:
@@ -148,8 +141,8 @@ def write_examples(
     batch: int,
     ranks: int,
     seed: int,
+    lengths: Callable[[list[dict]], list[int]],
     augment: Augmentation | None = None,
-    lengths: Callable[[list[dict]], list[int]] = characters,
 ) -> Written:
     """Write the graded examples of every epoch below `out`, newly drawn each epoch.
 
@@ -158,8 +151,8 @@ def write_examples(
         train_queries: fingerprints of the queries to train on.
         balance: see `kept_keys`.
         limit: examples an epoch, at most.
+        lengths: of examples, see `Shuffler`.
         augment: which examples are perturbed; they keep their grade. None: none.
-        lengths: of examples, by which batches are cut; best what the model will see, in tokens.
 
     Raises:
         ConfigError: where the examples of an epoch do not fill one batch.
@@ -187,8 +180,7 @@ def write_examples(
         last = int(chosen[limit - 1]) if limit and limit < len(chosen) else ALL
         seen: Counter = Counter()
         with Scratch() as scratch:
-            shuffler = Shuffler(EXAMPLES, scratch, len(chosen))
-            waiting: list[tuple[dict, int]] = []
+            shuffler = Shuffler(EXAMPLES, scratch, len(chosen), lengths)
             for row in graded_examples(pairs, prompt):
                 if row["fingerprint"] not in train_queries:
                     continue
@@ -196,21 +188,13 @@ def write_examples(
                 used = key <= min(kept[row["query_id"], row["lowest"]], last)
                 seen[f"grade_{_named(row, prompt.scale)}_{'used' if used else 'left_out'}"] += 1
                 if used:
-                    waiting.append((augmented(row, augment, prompt.labels[-1], seed, epoch) if augment else row, key))
-                if len(waiting) == CHUNK_ROWS:
-                    _add(shuffler, waiting, lengths)
-                    waiting = []
-            _add(shuffler, waiting, lengths)
+                    if augment:
+                        row = augmented(row, augment, prompt.labels[-1], seed, epoch)
+                    shuffler.add({name: row[name] for name in EXAMPLES.names}, key)
             written.append(shuffler.write(out / f"epoch-{epoch}", batch, ranks, identity_hash(seed, epoch)))
         counts = counts or seen
         check_filled(written[-1], batch, f"{len(chosen)} examples", "batch")
     return Written(written, dict(counts))
-
-
-def _add(shuffler: Shuffler, examples: list[tuple[dict, int]], lengths: Callable[[list[dict]], list[int]]) -> None:
-    """Examples with their shuffling keys, each with its length, to the shuffler."""
-    for (row, key), length in zip(examples, lengths([row for row, _ in examples]), strict=True):
-        shuffler.add({name: row[name] for name in EXAMPLES.names}, key, length)
 
 
 def _named(row: dict, scale: Scale) -> str:

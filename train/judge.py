@@ -173,8 +173,12 @@ class JudgeTask:
 
     def prompt_lengths(self, rows: list[dict]) -> list[int]:
         """Tokens of each row's prompt."""
+        return [len(tokens) for tokens in self._prompts(rows)]
+
+    def _prompts(self, rows: list[dict]) -> list[list[int]]:
+        """The prompts' token ids."""
         prompts = self.encoder.encode(*([row[name] for row in rows] for name in ("query", "title", "text")))
-        return [len(prompt.token_ids) for prompt in prompts]
+        return [prompt.token_ids for prompt in prompts]
 
     def collate(self, rows: pa.Table) -> dict[str, Any]:
         """Right-padded prompts, their last positions, and the grades that each pair's label allows."""
@@ -182,9 +186,7 @@ class JudgeTask:
 
         from train.grade_model import padded
 
-        prompts = self.encoder.encode(*(rows[name].to_pylist() for name in ("query", "title", "text")))
-        fill = self.encoder.tokenizer.eos_token_id or 0
-        ids, last = padded([prompt.token_ids for prompt in prompts], fill)
+        ids, last = padded(self._prompts(rows.to_pylist()), self.encoder.tokenizer.eos_token_id or 0)
         allowed = {name: torch.tensor(rows[name].to_pylist()) for name in ("lowest", "highest")}
         return {"inputs": {"input_ids": ids, "last": last}, "allowed": allowed}
 

@@ -9,7 +9,7 @@ of the number of workers. Column `position` counts the rows of an epoch, and the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,10 +56,13 @@ class Shuffler:
         schema: columns of the rows.
         scratch: an empty local folder for the buckets.
         expected_rows: at most this many rows will come; decides the number of buckets.
+        lengths: of many rows at once; batches are cut by them, best in the tokens that the model will see.
     """
 
-    def __init__(self, schema: pa.Schema, scratch: Path, expected_rows: int):
-        self.schema = schema
+    def __init__(
+        self, schema: pa.Schema, scratch: Path, expected_rows: int, lengths: Callable[[list[dict]], list[int]]
+    ):
+        self.schema, self._lengths = schema, lengths
         self._stored = schema.append(pa.field("key", pa.uint64())).append(pa.field("length", pa.int64()))
         buckets = max(1, -(-expected_rows // BUCKET_ROWS))
         scratch.mkdir(parents=True, exist_ok=True)
@@ -67,14 +70,16 @@ class Shuffler:
         self._writers = [pq.ParquetWriter(path, self._stored) for path in self._paths]
         self._rows: list[dict] = []
 
-    def add(self, row: dict, key: int, length: int) -> None:
-        """One row, its shuffling key and its length, by which batches are cut."""
-        self._rows.append({**row, "key": key, "length": length})
+    def add(self, row: dict, key: int) -> None:
+        """One row and its shuffling key."""
+        self._rows.append({**row, "key": key})
         if len(self._rows) >= BUCKET_ROWS:
             self._flush()
 
     def _flush(self) -> None:
-        table = pa.Table.from_pylist(self._rows, schema=self._stored)
+        lengths = self._lengths(self._rows)
+        measured = [{**row, "length": length} for row, length in zip(self._rows, lengths, strict=True)]
+        table = pa.Table.from_pylist(measured, schema=self._stored)
         self._rows = []
         bucket = (np.asarray(table["key"]) >> np.uint64(32)) * np.uint64(len(self._writers)) >> np.uint64(32)
         for number in np.unique(bucket):

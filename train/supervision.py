@@ -194,7 +194,7 @@ def write_groups(
     written, counts = [], Counter()
     for epoch in range(epochs):
         with Scratch() as scratch:
-            shuffler = Shuffler(GROUPS, scratch, manifest.rows)
+            shuffler = Shuffler(GROUPS, scratch, manifest.rows, _longest)
             seen: Counter = Counter()
             for query in label_queries(labels):
                 if query_fingerprint(query.query) not in train_queries:
@@ -206,21 +206,24 @@ def write_groups(
                 if alike := sum(len(set(query.labels[rows].tolist())) == 1 for rows in groups):
                     seen["groups_of_one_degree"] += alike  # a ranking loss learns nothing from them
                 for number, rows in enumerate(groups):
-                    documents = [query.documents[row] for row in rows]
                     shuffler.add(
                         {
                             "query": query.query,
-                            "documents": documents,
+                            "documents": [query.documents[row] for row in rows],
                             "labels": query.labels[rows],
                             "weights": query.weights[rows],
                         },
                         identity_hash(seed, epoch, query.query_id, number),
-                        max(min(len(text), LENGTH_CAP) for text in documents),
                     )
             written.append(shuffler.write(out / f"epoch-{epoch}", batch, ranks, identity_hash(seed, epoch)))
         counts = counts or seen
         check_filled(written[-1], batch, f"{seen['groups']} usable groups", "batch")
     return Written(written, dict(counts))
+
+
+def _longest(groups: list[dict]) -> list[int]:
+    """Characters of each group's longest document."""
+    return [max(min(len(text), LENGTH_CAP) for text in group["documents"]) for group in groups]
 
 
 def check_filled(files: EpochFiles, batch: int, found: str, option: str) -> None:

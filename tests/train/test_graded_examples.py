@@ -14,6 +14,11 @@ from tests.train.tables import BINARY, fingerprints, read_epoch, topic_pairs, wr
 from train.graded_examples import allowed_grades, balanced_keys, graded_examples, kept_keys, write_examples
 
 
+def characters(examples: list[dict]) -> list[int]:
+    """What batches are cut by where a test does not care."""
+    return [len(example["text"]) for example in examples]
+
+
 def test_grades_of_pairs_and_prompt():
     """A grade allows itself; a binary prompt takes the threshold; a binary label allows a side; others are refused."""
 
@@ -85,6 +90,7 @@ def test_queries_of_one_grade_each_cannot_be_balanced(tmp_path):
             batch=4,
             ranks=1,
             seed=0,
+            lengths=characters,
         )
 
 
@@ -105,6 +111,7 @@ def test_examples(tmp_path):
         batch=8,
         ranks=2,
         seed=0,
+        lengths=characters,
     )
     assert [epoch.rows for epoch in written.epochs] == [40, 40]
     assert sum(count for name, count in written.counts.items() if name.endswith("_used")) == 40
@@ -120,7 +127,7 @@ def test_binary_labels_are_examples_of_a_graded_prompt(tmp_path):
     rows = [row | {"label": float(row["label"] >= 2)} for row in topic_pairs(queries=12, documents=8)]
     pairs, out = Folder(tmp_path / "pairs"), Folder(tmp_path / "out")
     write_pairs(pairs, rows, BINARY)
-    options = {"balance": "query", "limit": None, "epochs": 1, "batch": 8, "ranks": 1, "seed": 0}
+    options = {"balance": "query", "limit": None, "epochs": 1, "batch": 8, "ranks": 1, "seed": 0, "lengths": characters}
     written = write_examples(pairs, out, PROMPTS["terse-0-3"], fingerprints(rows), **options)
     assert set(written.counts) == {"grade_0-1_used", "grade_2-3_used"}
     assert {(row["lowest"], row["highest"]) for row in read_epoch(out).to_pylist()} == {(0, 1), (2, 3)}
@@ -131,7 +138,15 @@ def test_perturbed_examples_keep_their_grade(tmp_path):
     rows = topic_pairs(queries=12, documents=8)
     pairs, grades = Folder(tmp_path / "pairs"), {row["text"]: row["label"] for row in rows}
     write_pairs(pairs, rows)
-    options = {"balance": "natural", "limit": None, "epochs": 1, "batch": 8, "ranks": 1, "seed": 0}
+    options = {
+        "balance": "natural",
+        "limit": None,
+        "epochs": 1,
+        "batch": 8,
+        "ranks": 1,
+        "seed": 0,
+        "lengths": characters,
+    }
     written, read = [], []
     for name, augment in (("plain", Augmentation()), ("half", Augmentation(perturbations=["planted-end"], share=0.5))):
         out = Folder(tmp_path / name)
@@ -152,7 +167,10 @@ def test_batches_are_of_similar_length(tmp_path):
     write_pairs(pairs, rows)
     tokens = {row["text"]: 40 + 7 * number % 101 for number, row in enumerate(rows)}
     options = {"balance": "natural", "limit": None, "epochs": 1, "batch": 8, "ranks": 1, "seed": 0}
-    lengths = lambda some: [tokens[row["text"]] for row in some]  # noqa: E731
+
+    def lengths(some):
+        return [tokens[row["text"]] for row in some]
+
     write_examples(pairs, out, PROMPTS["terse-0-3"], fingerprints(rows), **options, lengths=lengths)
     found = np.array([tokens[text] for text in read_epoch(out)["text"].to_pylist()]).reshape(-1, 8)
     assert found.size == len(rows)

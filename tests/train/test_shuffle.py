@@ -20,9 +20,9 @@ def write(tmp_path):
 
     def shuffled(rows: int, batch: int = 8, ranks: int = 1, seed: int = 0):
         place = tmp_path / f"{rows}-{batch}-{ranks}-{seed}-{np.random.default_rng().integers(1 << 30)}"
-        shuffler = Shuffler(ROW, place / "scratch", rows)
+        shuffler = Shuffler(ROW, place / "scratch", rows, lambda some: [row["name"] % 97 for row in some])
         for number in range(rows):
-            shuffler.add({"name": number}, identity_hash(seed, number), number % 97)
+            shuffler.add({"name": number}, identity_hash(seed, number))
         folder = Folder(place / "out")
         epoch = shuffler.write(folder, batch, ranks, seed)
         read = [pa.concat_tables(pq.read_table(folder.path(name)) for name in names) for names in epoch.files]
@@ -91,8 +91,8 @@ def test_two_epochs_have_different_batches(write):
 
 def test_fewer_rows_than_a_batch(tmp_path):
     """Rows that fill no batch give no step and no file, and are counted."""
-    shuffler = Shuffler(ROW, tmp_path / "scratch", 3)
+    shuffler = Shuffler(ROW, tmp_path / "scratch", 3, lambda some: [1] * len(some))
     for number in range(3):
-        shuffler.add({"name": number}, identity_hash(number), 1)
+        shuffler.add({"name": number}, identity_hash(number))
     epoch = shuffler.write(Folder(tmp_path / "out"), batch_rows=8, ranks=2, seed=0)
     assert (epoch.steps, epoch.rows, epoch.left_over, epoch.files) == (0, 0, 3, [[], []])
