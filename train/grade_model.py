@@ -16,6 +16,8 @@ from relabel.errors import ConfigError, InputError
 PAD_TO = 8
 #: Greatest difference of a logit to the model's own forward pass.
 TOLERANCE = 1e-2
+#: What to set where prompts cannot share a document's computation.
+NOT_SHARED = "set queries_per_document: 1 and other_queries: 0"
 
 
 class GradeModel(torch.nn.Module):
@@ -30,20 +32,37 @@ class GradeModel(torch.nn.Module):
         self.lm = lm
         self.softcap = getattr(lm.config, "final_logit_softcapping", None)
 
-    def forward(self, input_ids: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        last: torch.Tensor,
+        row: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        visible: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Logits of the token after each prompt.
 
-        Padding stands right of the prompt, where causal attention never looks from `last`: no mask is needed.
+        Padding stands right of the prompt, where causal attention never looks from `last`: no mask is needed, unless
+        several prompts share a row (`packed`).
 
         Args:
-            input_ids: [prompts, length].
-            last: position of each prompt's last token [prompts].
+            input_ids: [rows, length].
+            last: place of each prompt's last token in its row [prompts].
+            row: of each prompt [prompts]; None: one prompt a row.
+            position_ids: of each token in its own prompt [rows, length]; None: its place in the row.
+            visible: whether a token (second) attends to another (third) [rows, length, length]; None: to all before.
 
         Returns:
             [prompts, vocabulary].
         """
-        hidden = self.lm.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
-        at_last = hidden[torch.arange(len(last), device=hidden.device), last]
+        extra = {}
+        if visible is not None:
+            dtype = self.lm.get_input_embeddings().weight.dtype
+            hidden_from = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
+            hidden_from.masked_fill_(~visible, torch.finfo(dtype).min)
+            extra = {"attention_mask": hidden_from[:, None], "position_ids": position_ids}
+        hidden = self.lm.base_model(input_ids=input_ids, use_cache=False, **extra).last_hidden_state
+        at_last = hidden[torch.arange(len(last), device=hidden.device) if row is None else row, last]
         logits = self.lm.get_output_embeddings()(at_last)
         return logits if self.softcap is None else torch.tanh(logits / self.softcap) * self.softcap
 
@@ -63,18 +82,45 @@ class GradeModel(torch.nn.Module):
         self.lm.base_model.norm.requires_grad_(True)
         return self
 
-    def check(self) -> None:
-        """Raise InputError where the model computes its logits in a way that `forward` does not know."""
-        ids = torch.arange(1, 9)[None]
+    def check(self, longest: int, shared: bool) -> None:
+        """Whether `forward` computes this model's logits.
+
+        Args:
+            longest: tokens of the longest prompt.
+            shared: whether prompts will share rows.
+
+        Raises:
+            InputError: where the model computes them in another way.
+            ConfigError: where prompts are to share rows and its attention does not reach over the longest of them.
+        """
+        prompts = [[1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4, 9, 10]]
         with torch.inference_mode():
-            expected = self.lm(input_ids=ids, use_cache=False).logits[0, -1]
-            found = self.forward(ids, torch.tensor([7]))[0]
-        difference = float((expected - found).abs().max())
+            expected = torch.cat([self.lm(input_ids=torch.tensor([ids])).logits[:, -1] for ids in prompts])
+            alone = self.forward(*padded(prompts, 0))
+            together = self.forward(**packed(prompts, [0, 0], 0)) if shared else alone
+        name = f"model {type(self.lm).__name__}"
+        difference = float((expected - alone).abs().max())
         if difference > TOLERANCE:
             raise InputError(
-                f"model {type(self.lm).__name__}",
+                name,
                 f"logits that differ by {difference:.3g} from hidden state × output layer",
                 "a causal LM with a plain (or soft-capped) output layer",
+            )
+        difference = float((expected - together).abs().max())
+        if difference > TOLERANCE:
+            raise InputError(
+                name,
+                f"logits that differ by {difference:.3g} where two prompts share what they begin with",
+                "a causal LM that takes a mask of its attention",
+                NOT_SHARED,
+            )
+        window = getattr(self.lm.config, "sliding_window", None)
+        if shared and window and longest > window:
+            raise ConfigError(
+                "queries_per_document, other_queries",
+                f"prompts of up to {longest} tokens with a model whose attention reaches {window}",
+                "prompts within its window where several share a document",
+                f"lower max_document_tokens, or {NOT_SHARED}",
             )
 
 
@@ -100,3 +146,62 @@ def padded(prompts: list[list[int]], fill: int) -> tuple[torch.Tensor, torch.Ten
     for row, prompt in enumerate(prompts):
         ids[row, : len(prompt)] = torch.tensor(prompt)
     return ids, lengths - 1
+
+
+def packed(prompts: list[list[int]], documents: list[int], fill: int) -> dict[str, torch.Tensor]:
+    """Arguments of `GradeModel.forward` with the prompts of each document in one row: what they begin with in common
+    stands there once, and none sees the rest of another.
+
+    Args:
+        prompts: token ids; those of a document next to each other.
+        documents: which document each prompt is of [prompts].
+    """
+    starts = [place for place, document in enumerate(documents) if not place or document != documents[place - 1]]
+    groups = [prompts[start:stop] for start, stop in zip(starts, [*starts[1:], len(prompts)], strict=True)]
+    if len(groups) == len(prompts):
+        return dict(zip(("input_ids", "last"), padded(prompts, fill), strict=True))
+    shared = [_in_common(group) for group in groups]
+    width = -(-max(packed_tokens(prompts, documents)) // PAD_TO) * PAD_TO
+    ids = torch.full((len(groups), width), fill)
+    positions = torch.zeros((len(groups), width), dtype=torch.long)
+    visible = torch.zeros((len(groups), width, width), dtype=torch.bool)
+    rows, last = [], []
+    for row, (length, group) in enumerate(zip(shared, groups, strict=True)):
+        ids[row, :length] = torch.tensor(group[0][:length])
+        positions[row, :length] = torch.arange(length)
+        visible[row, :length, :length] = torch.ones(length, length, dtype=torch.bool).tril()
+        start = length
+        for prompt in group:
+            stop = start + len(prompt) - length
+            ids[row, start:stop] = torch.tensor(prompt[length:])
+            positions[row, start:stop] = torch.arange(length, len(prompt))
+            visible[row, start:stop, :length] = True
+            visible[row, start:stop, start:stop] = torch.ones(stop - start, stop - start, dtype=torch.bool).tril()
+            rows.append(row)
+            last.append(stop - 1)
+            start = stop
+        visible[row, start:, 0] = True  # padding sees something, or its softmax is undefined
+    return {
+        "input_ids": ids,
+        "last": torch.tensor(last),
+        "row": torch.tensor(rows),
+        "position_ids": positions,
+        "visible": visible,
+    }
+
+
+def packed_tokens(prompts: list[list[int]], documents: list[int]) -> list[int]:
+    """Tokens of each document's row as `packed` makes it."""
+    groups: dict[int, list[list[int]]] = {}
+    for prompt, document in zip(prompts, documents, strict=True):
+        groups.setdefault(document, []).append(prompt)
+    return [sum(map(len, group)) - (len(group) - 1) * _in_common(group) for group in groups.values()]
+
+
+def _in_common(prompts: list[list[int]]) -> int:
+    """Tokens that all prompts begin with; at least one token of each is left."""
+    if len(prompts) == 1:
+        return len(prompts[0]) - 1
+    shortest = min(map(len, prompts)) - 1
+    first, rest = prompts[0], prompts[1:]
+    return next((at for at in range(shortest) if any(prompt[at] != first[at] for prompt in rest)), shortest)

@@ -1,17 +1,19 @@
 """Which pairs a judge is trained on, when: human grades → examples, balanced or not, drawn anew each epoch.
 
-    examples    query, title, text, lowest, highest (allowed grades, indices into the prompt's), position
+    examples    query, title, text, lowest, highest (allowed grades, indices into the prompt's)
+    written     the same by document (`train.shared_documents`), position
 
-Both are the grade where a person gave one. A label that only says relevant or not, such as a known answer's, allows all
-grades on its side of the prompt's relevance boundary: weak supervision for the same judge. Streaming and deterministic
-as `train.supervision`: an epoch's choice is a function of (seed, epoch, pair). Pairs without a label are no examples;
-whatever is left out is counted.
+Both bounds are the grade where a person gave one. A label that only says relevant or not, such as a known answer's,
+allows all grades on its side of the prompt's relevance boundary: weak supervision for the same judge. Streaming and
+deterministic as `train.supervision`: an epoch's choice is a function of (seed, epoch, pair). Pairs without a label are
+no examples; whatever is left out is counted.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -24,6 +26,7 @@ from relabel.records import Scale
 from relabel.robustness.augmentation import Augmentation, augmented
 from relabel.storage import Folder
 from relabel.tables import read_manifest, read_parts
+from train.shared_documents import OtherQueries, document_hash, gathered
 from train.shuffle import Shuffler, identity_hash
 from train.supervision import Scratch, Written, check_filled
 
@@ -141,8 +144,11 @@ def write_examples(
     batch: int,
     ranks: int,
     seed: int,
-    lengths: Callable[[list[dict]], list[int]],
+    lengths: Callable[[pa.Table], list[int]],
     augment: Augmentation | None = None,
+    queries_per_document: int = 1,
+    other_queries: int = 0,
+    other_weight: float = 1.0,
 ) -> Written:
     """Write the graded examples of every epoch below `out`, newly drawn each epoch.
 
@@ -150,20 +156,26 @@ def write_examples(
         pairs: a pairs table with human labels.
         train_queries: fingerprints of the queries to train on.
         balance: see `kept_keys`.
-        limit: examples an epoch, at most.
-        lengths: of examples, see `Shuffler`.
+        limit: examples an epoch, at most; all of a document where it has several queries.
+        lengths: of rows of `DOCUMENTS`, see `Shuffler`.
         augment: which examples are perturbed; they keep their grade. None: none.
+        queries_per_document: labelled pairs of one document that go through the model together, at most.
+        other_queries: queries of other documents that each row gets as pairs of the lowest grade.
+        other_weight: their weight in the loss.
 
     Raises:
         ConfigError: where the examples of an epoch do not fill one batch.
         InputError: where no query has a graded pair, or, balanced within queries, none has two grades.
     """
     written, counts = [], Counter()
+    key_of = document_hash if queries_per_document > 1 else _example_key
     for epoch in range(epochs):
+        others = OtherQueries(other_queries, other_weight, identity_hash(seed, epoch))
         keys: dict[tuple[str, int], list[int]] = {}
         for row in graded_examples(pairs, prompt):
             if row["fingerprint"] in train_queries:
-                keys.setdefault((row["query_id"], row["lowest"]), []).append(_example_key(seed, epoch, row))
+                keys.setdefault((row["query_id"], row["lowest"]), []).append(key_of(seed, epoch, row))
+                others.know(row)
         if not keys:
             raise InputError(pairs.uri, "no graded pair to train on", "human grades of several queries")
         arrays = {place: np.array(values, np.uint64) for place, values in keys.items()}
@@ -180,11 +192,12 @@ def write_examples(
         last = int(chosen[limit - 1]) if limit and limit < len(chosen) else ALL
         seen: Counter = Counter()
         with Scratch() as scratch:
-            shuffler = Shuffler(EXAMPLES, scratch, len(chosen), lengths)
+            gather = partial(gathered, most=queries_per_document, others=others)
+            shuffler = Shuffler(EXAMPLES, scratch, len(chosen), lengths, gather)
             for row in graded_examples(pairs, prompt):
                 if row["fingerprint"] not in train_queries:
                     continue
-                key = _example_key(seed, epoch, row)
+                key = key_of(seed, epoch, row)
                 used = key <= min(kept[row["query_id"], row["lowest"]], last)
                 seen[f"grade_{_named(row, prompt.scale)}_{'used' if used else 'left_out'}"] += 1
                 if used:
@@ -193,7 +206,7 @@ def write_examples(
                     shuffler.add({name: row[name] for name in EXAMPLES.names}, key)
             written.append(shuffler.write(out / f"epoch-{epoch}", batch, ranks, identity_hash(seed, epoch)))
         counts = counts or seen
-        check_filled(written[-1], batch, f"{len(chosen)} examples", "batch")
+        check_filled(written[-1], batch, f"{written[-1].left_over} examples", "batch")
     return Written(written, dict(counts))
 
 

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from relabel.lineage import queries_behind
@@ -33,9 +34,10 @@ from train.config import TrainingConfig
 from train.grade_losses import GRADE_LOSSES, pairwise
 from train.graded_examples import EXAMPLES, Balance, graded_examples, write_examples
 from train.launch import launch
-from train.loop import Ranks, on_device
+from train.loop import Ranks
 from train.ranking import auc
 from train.record import finished, shown_counts, write_record
+from train.shared_documents import pair_rows
 from train.supervision import query_texts, split_queries
 
 #: Weight of the mass on the grades in the loss. With 1 (full cross-entropy) the 135 M model was near chance after 30
@@ -64,15 +66,21 @@ class JudgeTrainingConfig(TrainingConfig):
             computation for a fraction of the memory.
         loss: over the grades: `cross-entropy`, `soft-targets` (neighbouring grades get a share) or `expected-grade`
             (adds the squared error of the expected grade).
-        ranking_weight: weight of a pairwise loss between the pairs of a micro-batch, added to it.
+        ranking_weight: weight of a pairwise loss between the pairs that go through the model together, added to it.
+        ranked_within: the pairwise loss compares all of them (`batch`), or the queries of one document (`document`).
         max_document_tokens, max_query_tokens: budgets of title and text, and of the query; judge later with the same.
         balance: `query` draws about equally many pairs of each grade within each query, so that the query alone tells
             nothing; `grade` over all queries together; `natural` takes all pairs as they are.
         augment: a share of the examples is perturbed and keeps its grade.
-        pairs_per_epoch: pairs an epoch, at most.
+        queries_per_document: labelled pairs of one document that go through the model together, at most, so that the
+            document is computed once for all of them; saves most where the prompt begins with the document.
+        other_queries: training queries of other documents that every example gets beside its own, as pairs of the
+            lowest grade which share the computation of its document.
+        other_weight: weight of such a pair in the loss; a labelled pair has 1.
+        pairs_per_epoch: labelled pairs an epoch, at most.
         validation_pairs: pairs of the held-out queries that the best step is chosen on, at most; each validation costs
             about a third of training on as many.
-        batch: pairs of one step.
+        batch: examples of one step: pairs, or documents with their queries where queries_per_document is above 1.
     """
 
     pairs: str
@@ -87,18 +95,35 @@ class JudgeTrainingConfig(TrainingConfig):
     gradient_checkpointing: bool = False
     loss: Literal["cross-entropy", "soft-targets", "expected-grade"] = "cross-entropy"
     ranking_weight: float = Field(0.0, ge=0)
+    ranked_within: Literal["batch", "document"] = "batch"
     max_document_tokens: int = Field(256, ge=8)
     max_query_tokens: int = Field(96, ge=4)
     balance: Balance = "query"
     augment: Augmentation = Augmentation()
+    queries_per_document: int = Field(1, ge=1, le=64)
+    other_queries: int = Field(0, ge=0, le=64)
+    other_weight: float = Field(1.0, gt=0)
     pairs_per_epoch: int | None = Field(None, ge=1)
     validation_pairs: int = Field(400, ge=1)
     learning_rate: float = Field(1e-4, gt=0)
 
     @property
+    def pairs_a_row(self) -> int:
+        return self.queries_per_document + self.other_queries
+
+    @property
     def pairs_at_once(self) -> int:
-        """As many as have `TOKENS_AT_ONCE` tokens where all use up their budgets."""
-        return max(1, TOKENS_AT_ONCE // (self.max_document_tokens + self.max_query_tokens))
+        """Those of as many rows as have `TOKENS_AT_ONCE` tokens where all use up their budgets."""
+        a_row = self.max_document_tokens + self.pairs_a_row * self.max_query_tokens
+        return self.pairs_a_row * max(1, TOKENS_AT_ONCE // a_row)
+
+    @model_validator(mode="after")
+    def _documents_have_queries_to_compare(self) -> JudgeTrainingConfig:
+        if self.ranking_weight and self.ranked_within == "document" and self.pairs_a_row == 1:
+            raise ValueError(
+                "several queries a document (queries_per_document, other_queries), or ranked_within: batch"
+            )
+        return self
 
     @model_validator(mode="after")
     def _layers_are_trained_in_full(self) -> JudgeTrainingConfig:
@@ -139,7 +164,7 @@ class JudgeTask:
         from train.grade_model import GradeModel, load_causal_lm
 
         lm = load_causal_lm(self.source)
-        GradeModel(lm).check()
+        GradeModel(lm).check(self.encoder.max_prompt_tokens, shared=self.config.pairs_a_row > 1)
         if self.config.gradient_checkpointing:
             lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if self.config.method == "full":
@@ -169,11 +194,14 @@ class JudgeTask:
         return [{**group, "lr": self.config.learning_rate} for group in groups if group["params"]]
 
     def pairs(self, rows: pa.Table) -> int:
-        return rows.num_rows
+        return pc.sum(pc.list_value_length(rows["queries"])).as_py()
 
-    def prompt_lengths(self, rows: list[dict]) -> list[int]:
-        """Tokens of each row's prompt."""
-        return [len(tokens) for tokens in self._prompts(rows)]
+    def row_lengths(self, documents: pa.Table) -> list[int]:
+        """Tokens of each row of `DOCUMENTS` in the model."""
+        from train.grade_model import packed_tokens
+
+        pairs = pair_rows(documents)
+        return packed_tokens(self._prompts(pairs), [pair["document"] for pair in pairs])
 
     def _prompts(self, rows: list[dict]) -> list[list[int]]:
         """The prompts' token ids."""
@@ -181,17 +209,26 @@ class JudgeTask:
         return [prompt.token_ids for prompt in prompts]
 
     def collate(self, rows: pa.Table) -> dict[str, Any]:
-        """Right-padded prompts, their last positions, and the grades that each pair's label allows."""
+        """Prompts with those of a document in one row, the grades that each pair's label allows, their weights."""
         import torch
 
-        from train.grade_model import padded
+        from train.grade_model import packed
 
-        ids, last = padded(self._prompts(rows.to_pylist()), self.encoder.tokenizer.eos_token_id or 0)
-        allowed = {name: torch.tensor(rows[name].to_pylist()) for name in ("lowest", "highest")}
-        return {"inputs": {"input_ids": ids, "last": last}, "allowed": allowed}
+        pairs = pair_rows(rows)
+        documents = [pair["document"] for pair in pairs]
+        return {
+            "inputs": packed(self._prompts(pairs), documents, self._fill),
+            "allowed": {name: torch.tensor([pair[name] for pair in pairs]) for name in ("lowest", "highest")},
+            "weights": torch.tensor([pair["weight"] for pair in pairs]),
+            "documents": torch.tensor(documents),
+        }
+
+    @property
+    def _fill(self) -> int:
+        return self.encoder.tokenizer.eos_token_id or 0
 
     def loss(self, model, batch: dict[str, Any]):
-        """The mean grade loss of the pairs − `MASS_WEIGHT`·log p(one of the grades) + the weighted pairwise loss.
+        """The weighted mean grade loss − `MASS_WEIGHT`·log p(one of the grades) + the weighted pairwise loss.
 
         The second term alone would be the larger part of a full-vocabulary cross-entropy at the start, when almost no
         mass is on the grades: it would shift the whole model before a grade is learned.
@@ -202,9 +239,12 @@ class JudgeTask:
         labels = torch.tensor(self.encoder.label_token_ids, device=logprobs.device)
         on_grades = logprobs[:, labels].logsumexp(-1)
         grades = logprobs[:, labels] - on_grades[:, None]
-        loss = GRADE_LOSSES[self.config.loss](grades, **batch["allowed"]).mean() - MASS_WEIGHT * on_grades.mean()
+        weights = batch["weights"] / batch["weights"].sum()
+        each = GRADE_LOSSES[self.config.loss](grades, **batch["allowed"])
+        loss = (weights * each).sum() - MASS_WEIGHT * on_grades.mean()
         if self.config.ranking_weight:
-            loss = loss + self.config.ranking_weight * pairwise(grades, **batch["allowed"])
+            within = batch["documents"] if self.config.ranked_within == "document" else None
+            loss = loss + self.config.ranking_weight * pairwise(grades, **batch["allowed"], within=within)
         return loss
 
     def validate(self, model, ranks: Ranks) -> dict[str, float]:
@@ -231,7 +271,9 @@ class JudgeTask:
         """Log-probabilities of the grades [rows, grades]; every rank calls the model equally often."""
         import torch
 
-        size = self.config.rows_at_once
+        from train.grade_model import padded
+
+        size = self.config.rows_at_once * self.config.pairs_a_row
         order = np.argsort([-len(text) for text in rows["text"].to_pylist()], kind="stable")
         batches = [order[start : start + size] for start in range(0, len(order), size)]
         rounds = -(-len(batches) // ranks.count)
@@ -239,8 +281,9 @@ class JudgeTask:
         found: list[tuple[int, list[float]]] = []
         for number in range(ranks.rank, rounds * ranks.count, ranks.count):
             chosen = batches[min(number, len(batches) - 1)]
-            inputs = on_device(self.collate(rows.take(pa.array(chosen)))["inputs"], ranks.device)
-            logprobs = model(**inputs).float().log_softmax(-1)[:, labels].cpu().tolist()
+            ids, last = padded(self._prompts(rows.take(pa.array(chosen)).to_pylist()), self._fill)
+            logits = model(ids.to(ranks.device), last.to(ranks.device)).float()
+            logprobs = logits.log_softmax(-1)[:, labels].cpu().tolist()
             if number < len(batches):
                 found += zip(chosen.tolist(), logprobs, strict=True)
         values = np.empty((len(order), len(labels)))
@@ -306,7 +349,10 @@ def train_judge(config: JudgeTrainingConfig, out: Folder, log: Callable[[str], N
         batch=config.batch,
         ranks=config.workers,
         seed=config.seed,
-        lengths=task.prompt_lengths,
+        lengths=task.row_lengths,
+        queries_per_document=config.queries_per_document,
+        other_queries=config.other_queries,
+        other_weight=config.other_weight,
     )
     log(f"supervision: {shown_counts(written.counts)}")
     outcome = launch(task, config, written.epochs, supervision, out, log)

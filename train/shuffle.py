@@ -57,13 +57,20 @@ class Shuffler:
         scratch: an empty local folder for the buckets.
         expected_rows: at most this many rows will come; decides the number of buckets.
         lengths: of many rows at once; batches are cut by them, best in the tokens that the model will see.
+        gather: makes the rows to write from those added, which come with equal keys next to each other, so that
+            several can become one; None: they are written as they are.
     """
 
     def __init__(
-        self, schema: pa.Schema, scratch: Path, expected_rows: int, lengths: Callable[[list[dict]], list[int]]
+        self,
+        schema: pa.Schema,
+        scratch: Path,
+        expected_rows: int,
+        lengths: Callable[[pa.Table], list[int]],
+        gather: Callable[[pa.Table], pa.Table] | None = None,
     ):
-        self.schema, self._lengths = schema, lengths
-        self._stored = schema.append(pa.field("key", pa.uint64())).append(pa.field("length", pa.int64()))
+        self._lengths, self._gather = lengths, gather
+        self._stored = schema.append(pa.field("key", pa.uint64()))
         buckets = max(1, -(-expected_rows // BUCKET_ROWS))
         scratch.mkdir(parents=True, exist_ok=True)
         self._paths = [scratch / f"bucket-{bucket:05d}.parquet" for bucket in range(buckets)]
@@ -77,9 +84,7 @@ class Shuffler:
             self._flush()
 
     def _flush(self) -> None:
-        lengths = self._lengths(self._rows)
-        measured = [{**row, "length": length} for row, length in zip(self._rows, lengths, strict=True)]
-        table = pa.Table.from_pylist(measured, schema=self._stored)
+        table = pa.Table.from_pylist(self._rows, schema=self._stored)
         self._rows = []
         bucket = (np.asarray(table["key"]) >> np.uint64(32)) * np.uint64(len(self._writers)) >> np.uint64(32)
         for number in np.unique(bucket):
@@ -95,7 +100,7 @@ class Shuffler:
         rows = left_over = 0
         for window, waiting in _windows(self._buckets(), batch_rows):
             batches = _batches(np.asarray(window["length"]), batch_rows, np.random.default_rng([seed, rows]))
-            window = window.drop_columns(["key", "length"])
+            window = window.drop_columns(["length"])
             positions = pa.array(np.arange(rows, rows + window.num_rows), pa.int64())
             ordered = window.take(pa.array(batches.ravel())).append_column("position", positions)
             for rank, writer in enumerate(writers):
@@ -108,8 +113,10 @@ class Shuffler:
 
     def _buckets(self) -> Iterator[pa.Table]:
         for path in self._paths:
-            yield pq.read_table(path).sort_by("key")
+            rows = pq.read_table(path).sort_by("key").drop_columns(["key"])
             path.unlink()
+            rows = self._gather(rows) if self._gather else rows
+            yield rows.append_column("length", pa.array(self._lengths(rows), pa.int64()))
 
 
 def _windows(tables: Iterator[pa.Table], batch_rows: int) -> Iterator[tuple[pa.Table, int]]:

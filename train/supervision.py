@@ -221,9 +221,9 @@ def write_groups(
     return Written(written, dict(counts))
 
 
-def _longest(groups: list[dict]) -> list[int]:
+def _longest(groups: pa.Table) -> list[int]:
     """Characters of each group's longest document."""
-    return [max(min(len(text), LENGTH_CAP) for text in group["documents"]) for group in groups]
+    return [max(min(len(text), LENGTH_CAP) for text in texts) for texts in groups["documents"].to_pylist()]
 
 
 def check_filled(files: EpochFiles, batch: int, found: str, option: str) -> None:

@@ -13,7 +13,7 @@ from relabel.judges.vllm_engine import environment
 from relabel.records import PAIRS
 from relabel.storage import Folder
 from tests.relabel.language_models import FAMILIES, tiny_model
-from tests.train.tables import topic_pairs
+from tests.train.tables import by_document, topic_pairs
 from train.graded_examples import EXAMPLES
 from train.judge import JudgeTask, JudgeTrainingConfig
 from train.loop import Ranks
@@ -39,7 +39,7 @@ def trained(family: str, folder: Path) -> np.ndarray:
     examples = pa.Table.from_pylist(
         [row | {"lowest": row["label"], "highest": row["label"]} for row in ROWS], schema=EXAMPLES
     )
-    optimizer, batch = torch.optim.AdamW(task.parameter_groups(model)), task.collate(examples)
+    optimizer, batch = torch.optim.AdamW(task.parameter_groups(model)), task.collate(by_document(examples))
     for _ in range(STEPS):
         optimizer.zero_grad()
         task.loss(model, batch).backward()

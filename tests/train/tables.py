@@ -12,6 +12,7 @@ from relabel.lineage import query_fingerprint
 from relabel.records import LABELS, PAIRS, Scale
 from relabel.storage import Folder
 from relabel.tables import Manifest, TableWriter
+from train.shared_documents import OtherQueries, gathered, pair_rows
 
 GRADED = Scale((0, 1, 2, 3), relevant_from=2)
 BINARY = Scale((0, 1), relevant_from=1)
@@ -92,3 +93,13 @@ def fingerprints(rows: list[dict]) -> set[str]:
 def read_epoch(out: Folder, epoch: int = 0) -> pa.Table:
     """All training files of an epoch."""
     return pa.concat_tables(pq.read_table(path) for path in sorted(Path(out.uri).glob(f"epoch-{epoch}/**/*.parquet")))
+
+
+def read_examples(out: Folder, epoch: int = 0) -> list[dict]:
+    """All judge's examples of an epoch, a row a pair."""
+    return pair_rows(read_epoch(out, epoch))
+
+
+def by_document(examples: pa.Table, most: int = 1) -> pa.Table:
+    """A judge's examples as its training files hold them: up to `most` of a document in a row."""
+    return gathered(examples, most, OtherQueries(0, 1.0, 0))

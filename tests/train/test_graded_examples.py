@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from relabel.errors import ConfigError, InputError
@@ -10,13 +11,14 @@ from relabel.prompts import PROMPTS
 from relabel.records import Scale
 from relabel.robustness.augmentation import Augmentation
 from relabel.storage import Folder
-from tests.train.tables import BINARY, fingerprints, read_epoch, topic_pairs, write_pairs
+from tests.train.tables import BINARY, fingerprints, read_epoch, read_examples, topic_pairs, write_pairs
 from train.graded_examples import allowed_grades, balanced_keys, graded_examples, kept_keys, write_examples
+from train.shared_documents import DOCUMENTS
 
 
-def characters(examples: list[dict]) -> list[int]:
+def characters(documents: pa.Table) -> list[int]:
     """What batches are cut by where a test does not care."""
-    return [len(example["text"]) for example in examples]
+    return [len(text) for text in documents["text"].to_pylist()]
 
 
 def test_grades_of_pairs_and_prompt():
@@ -119,7 +121,7 @@ def test_examples(tmp_path):
     texts = [set(read_epoch(out, epoch)["text"].to_pylist()) for epoch in (0, 1)]
     assert texts[0] != texts[1]
     by_text = {row["text"]: row["label"] for row in rows}
-    assert all(by_text[row["text"]] == row["lowest"] == row["highest"] for row in read_epoch(out).to_pylist())
+    assert all(by_text[row["text"]] == row["lowest"] == row["highest"] for row in read_examples(out))
 
 
 def test_binary_labels_are_examples_of_a_graded_prompt(tmp_path):
@@ -130,7 +132,7 @@ def test_binary_labels_are_examples_of_a_graded_prompt(tmp_path):
     options = {"balance": "query", "limit": None, "epochs": 1, "batch": 8, "ranks": 1, "seed": 0, "lengths": characters}
     written = write_examples(pairs, out, PROMPTS["terse-0-3"], fingerprints(rows), **options)
     assert set(written.counts) == {"grade_0-1_used", "grade_2-3_used"}
-    assert {(row["lowest"], row["highest"]) for row in read_epoch(out).to_pylist()} == {(0, 1), (2, 3)}
+    assert {(row["lowest"], row["highest"]) for row in read_examples(out)} == {(0, 1), (2, 3)}
 
 
 def test_perturbed_examples_keep_their_grade(tmp_path):
@@ -151,7 +153,7 @@ def test_perturbed_examples_keep_their_grade(tmp_path):
     for name, augment in (("plain", Augmentation()), ("half", Augmentation(perturbations=["planted-end"], share=0.5))):
         out = Folder(tmp_path / name)
         written.append(write_examples(pairs, out, PROMPTS["terse-0-3"], fingerprints(rows), **options, augment=augment))
-        read.append(read_epoch(out).to_pylist())
+        read.append(read_examples(out))
     assert written[0].counts == written[1].counts
     assert {row["text"] for row in read[0]} <= set(grades)
     changed = [row for row in read[1] if row["text"] not in grades]
@@ -169,10 +171,75 @@ def test_batches_are_of_similar_length(tmp_path):
     options = {"balance": "natural", "limit": None, "epochs": 1, "batch": 8, "ranks": 1, "seed": 0}
 
     def lengths(some):
-        return [tokens[row["text"]] for row in some]
+        return [tokens[text] for text in some["text"].to_pylist()]
 
     write_examples(pairs, out, PROMPTS["terse-0-3"], fingerprints(rows), **options, lengths=lengths)
     found = np.array([tokens[text] for text in read_epoch(out)["text"].to_pylist()]).reshape(-1, 8)
     assert found.size == len(rows)
     assert found.max(1).mean() < 1.12 * found.mean()
     assert np.random.default_rng(0).permutation(found.ravel()).reshape(-1, 8).max(1).mean() > 1.3 * found.mean()
+
+
+def known_answers(queries: int = 24) -> list[dict]:
+    """Binary pairs in which every document is one query's answer and the wrong one of two others."""
+    rows = []
+    for number in range(queries):
+        for place, document in enumerate((number, (number + 5) % queries, (number + 11) % queries)):
+            rows.append(
+                {"query_id": f"q{number:02}", "doc_id": f"d{document:02}", "query": f"query {number}", "title": ""}
+                | {"text": f"document {document}", "label": float(not place)}
+            )
+    return rows
+
+
+def test_queries_of_a_document_come_together(tmp_path):
+    """All pairs are there once, those of a document in one row, at most as many as asked; epochs differ in order."""
+    rows = known_answers()
+    pairs, out = Folder(tmp_path / "pairs"), Folder(tmp_path / "out")
+    write_pairs(pairs, rows, BINARY)
+    options = {"balance": "natural", "limit": None, "batch": 4, "ranks": 1, "seed": 0, "lengths": characters}
+    for most, texts in ((8, 24), (2, 48)):
+        target = out / str(most)
+        written = write_examples(
+            pairs, target, PROMPTS["terse-0-3"], fingerprints(rows), **options, epochs=2, queries_per_document=most
+        )
+        assert [epoch.rows for epoch in written.epochs] == [texts, texts]
+        found = read_epoch(target)
+        assert set(found.column_names) == {*DOCUMENTS.names, "position"}
+        assert max(map(len, found["queries"].to_pylist())) == min(most, 3)
+        seen = [(row["query"], row["text"], row["lowest"]) for row in read_examples(target)]
+        assert sorted(seen) == sorted((row["query"], row["text"], 2 * int(row["label"])) for row in rows)
+        assert found["text"].to_pylist() != read_epoch(target, 1)["text"].to_pylist()
+
+
+def test_a_limit_takes_whole_documents(tmp_path):
+    """With several queries a document, a limit of pairs leaves out documents, not single queries of them."""
+    rows = known_answers()
+    pairs, out = Folder(tmp_path / "pairs"), Folder(tmp_path / "out")
+    write_pairs(pairs, rows, BINARY)
+    options = {"balance": "natural", "limit": 30, "batch": 2, "ranks": 1, "seed": 0, "lengths": characters}
+    write_examples(pairs, out, PROMPTS["terse-0-3"], fingerprints(rows), **options, epochs=1, queries_per_document=8)
+    assert [len(queries) for queries in read_epoch(out)["queries"].to_pylist()] == [3] * 10
+
+
+def test_other_queries_are_none_of_the_documents_own(tmp_path):
+    """Each example gets training queries that no one labelled for its document, as lowest grade with their weight."""
+    rows = known_answers()
+    pairs, out = Folder(tmp_path / "pairs"), Folder(tmp_path / "out")
+    write_pairs(pairs, rows, BINARY)
+    train = fingerprints(rows) - fingerprints(rows[:3])
+    options = {"balance": "natural", "limit": None, "batch": 4, "ranks": 1, "seed": 0, "lengths": characters}
+    options |= {"epochs": 2, "other_queries": 4, "other_weight": 0.25}
+    write_examples(pairs, out, PROMPTS["terse-0-3"], train, **options)
+    labelled = {(row["query"], row["text"]) for row in rows}
+    drawn = []
+    for epoch in (0, 1):
+        examples = read_examples(out, epoch)
+        added = [row for row in examples if row["weight"] == 0.25]
+        assert len(added) == 4 * (len(examples) - len(added))
+        assert all(row["lowest"] == row["highest"] == 0 for row in added)
+        assert not labelled & {(row["query"], row["text"]) for row in added}
+        assert "query 0" not in {row["query"] for row in added}
+        assert len({(row["document"], row["query"]) for row in examples}) == len(examples)
+        drawn.append({(row["query"], row["text"]) for row in added})
+    assert drawn[0] != drawn[1]

@@ -13,12 +13,13 @@ from relabel.errors import ConfigError, InputError
 from relabel.records import Scale
 from relabel.storage import Folder
 from tests.relabel.language_models import tiny_model
-from tests.train.tables import topic_pairs, write_pairs
+from tests.train.tables import by_document, topic_pairs, write_pairs
 from train.grade_losses import pairwise
-from train.grade_model import GradeModel, load_causal_lm, padded
+from train.grade_model import GradeModel, load_causal_lm, packed, packed_tokens, padded
 from train.graded_examples import EXAMPLES
 from train.judge import MASS_WEIGHT, JudgeTask, JudgeTrainingConfig, train_judge
 from train.loop import Ranks
+from train.shared_documents import DOCUMENTS
 
 ALONE = Ranks(0, 1, "cpu")
 
@@ -64,13 +65,92 @@ def test_logits_equal_the_models_own(models, family):
             torch.testing.assert_close(logits, lm(torch.tensor([prompt])).logits[0, -1], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("family", ["llama", "gemma", "qwen"])
+def test_prompts_that_share_a_row_get_the_logits_of_each_alone(models, family):
+    """Several prompts over one document, one alone in its row, one that is another's beginning: none sees another."""
+    lm = load_causal_lm(models(family)).eval()
+    start = list(range(20, 41))
+    prompts = [[*start, 5, 9], [*start, 7, 7, 7, 8], [*start, 5], [11, 12, 13], [*start[:4], 3], [*start[:6], 3]]
+    inputs = packed(prompts, [0, 0, 0, 1, 2, 2], 0)
+    assert inputs["input_ids"].shape[0] == 3
+    assert packed_tokens(prompts, [0, 0, 0, 1, 2, 2]) == [21 + 2 + 4 + 1, 3, 4 + 1 + 3]
+    with torch.inference_mode():
+        found = GradeModel(lm)(**inputs)
+        for prompt, logits in zip(prompts, found, strict=True):
+            torch.testing.assert_close(logits, lm(torch.tensor([prompt])).logits[0, -1], atol=1e-5, rtol=1e-4)
+
+
+def test_a_model_that_cannot_share_is_refused(models):
+    """Sharing needs attention over the longest prompt, and a model that keeps to the mask; errors say what to set."""
+    lm = load_causal_lm(models("gemma"))
+    lm.config.sliding_window = 40
+    GradeModel(lm).check(64, shared=False)
+    with pytest.raises(ConfigError, match=r"prompts of up to 64 tokens .* reaches 40.*set queries_per_document: 1"):
+        GradeModel(lm).check(64, shared=True)
+    deaf = GradeModel(load_causal_lm(models()))
+    forward = deaf.forward
+    deaf.forward = lambda *plain, visible=None, **inputs: forward(*plain, **inputs)
+    with pytest.raises(InputError, match=r"where two prompts share what they begin with.*set queries_per_document: 1"):
+        deaf.check(64, shared=True)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma"])
+def test_shared_documents_change_no_gradient(task, family):
+    """Pairs of one document in one row give the loss and the gradients of the same pairs each in a row of its own."""
+    document = topic_pairs(queries=1, documents=4)[3]
+    rows = [
+        {"query": f"{topic} number 1", "title": document["title"], "text": document["text"], "lowest": 0, "highest": 1}
+        for topic in ("apple", "river", "stone")
+    ]
+    table = pa.Table.from_pylist(rows, schema=EXAMPLES)
+    gradients, losses = [], []
+    for most in (1, 3):
+        built = task(family, queries_per_document=most, ranking_weight=0.5)
+        model = built.build_model()
+        batch = built.collate(by_document(table, most))
+        assert batch["inputs"]["input_ids"].shape[0] == len(rows) // most
+        loss = built.loss(model, batch)
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append({name: one.grad for name, one in model.named_parameters()})
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, atol=1e-5, rtol=1e-3)
+
+
+def test_weights_and_comparisons_by_hand(task):
+    """A pair counts by its weight; `ranked_within: document` compares the queries of one document alone."""
+    built = task(queries_per_document=2, ranking_weight=2.0, ranked_within="document")
+    model = built.build_model().eval()
+    rows = pa.Table.from_pylist(
+        [
+            {"title": "", "text": text, "queries": ["apple", "river"], "lowest": [3, 0], "highest": [3, 1]}
+            | {"weights": [1.0, 0.25]}
+            for text in ("The apple is red.", "An apple a day, and a river.")
+        ],
+        schema=DOCUMENTS,
+    )
+    with torch.inference_mode():
+        batch = built.collate(rows)
+        logprobs = model(**batch["inputs"]).log_softmax(-1)[:, built.encoder.label_token_ids]
+        mass, grades = logprobs.logsumexp(-1), logprobs.log_softmax(-1)
+        low, high = grades[:, :2].logsumexp(-1), grades[:, 2:].logsumexp(-1)
+        graded = -(grades[0, 3] + grades[2, 3] + 0.25 * (low[1] + low[3])) / 2.5
+        apart = high - low
+        ranked = torch.nn.functional.softplus(torch.stack([apart[1] - apart[0], apart[3] - apart[2]])).mean()
+        expected = graded - MASS_WEIGHT * mass.mean() + 2 * ranked
+        assert built.loss(model, batch).item() == pytest.approx(expected.item(), abs=1e-5)
+    with pytest.raises(ConfigError, match="several queries a document"):
+        JudgeTrainingConfig.load({"pairs": "p", "ranking_weight": 1, "ranked_within": "document"}, "recipe")
+
+
 def test_unknown_output_layer_is_refused(models):
     """A model that computes its logits in another way is refused, instead of being trained on the wrong ones."""
     lm = load_causal_lm(models())
     plain = lm.forward
     lm.forward = lambda **inputs: type("Output", (), {"logits": 3 * plain(**inputs).logits})
     with pytest.raises(InputError, match=r"logits that differ by .* from hidden state × output layer"):
-        GradeModel(lm).check()
+        GradeModel(lm).check(64, shared=False)
 
 
 def test_loss_by_hand(task):
@@ -79,7 +159,7 @@ def test_loss_by_hand(task):
     model = built.build_model().eval()
     rows = examples()
     with torch.inference_mode():
-        found = built.loss(model, built.collate(rows)).item()
+        found = built.loss(model, built.collate(by_document(rows))).item()
         losses = []
         for row in rows.to_pylist():
             (prompt,) = built.encoder.encode([row["query"]], [row["title"]], [row["text"]])
@@ -99,7 +179,7 @@ def test_training_learns_grades_and_exports(task, tmp_path, method):
     built.validation.write_table("validation.parquet", examples())
     model = built.build_model()
     optimizer = torch.optim.AdamW(built.parameter_groups(model))
-    batch = built.collate(examples())
+    batch = built.collate(by_document(examples()))
     with torch.inference_mode():
         before = built.validate(model, ALONE)
     for _ in range(15):
@@ -148,7 +228,7 @@ def test_ranking_weight_adds_the_pairwise_loss(task):
     """`ranking_weight` adds that many times the loss between the pairs of the micro-batch; `loss` chooses by name."""
     plain, ranked, soft = task(), task(ranking_weight=2.0), task(loss="soft-targets")
     model = plain.build_model().eval()
-    batch = plain.collate(examples())
+    batch = plain.collate(by_document(examples()))
     with torch.inference_mode():
         logprobs = model(**batch["inputs"]).log_softmax(-1)[:, plain.encoder.label_token_ids]
         between = pairwise(logprobs.log_softmax(-1), **batch["allowed"]).item()
@@ -167,7 +247,7 @@ def test_only_the_topmost_layers_are_trained(task, family):
     assert all(".layers.1." in name or name == "lm.model.norm.weight" for name in trained)
     frozen = {name: one.detach().clone() for name, one in model.named_parameters() if name not in trained}
     optimizer = torch.optim.AdamW(built.parameter_groups(model))
-    batch = built.collate(examples())
+    batch = built.collate(by_document(examples()))
     first = built.loss(model, batch).item()
     for _ in range(10):
         optimizer.zero_grad()
@@ -193,7 +273,7 @@ def test_gradient_checkpointing_changes_no_gradient(task, method):
         built = task(method=method, gradient_checkpointing=again)
         model = built.build_model().train()
         assert model.lm.is_gradient_checkpointing == again
-        built.loss(model, built.collate(examples())).backward()
+        built.loss(model, built.collate(by_document(examples()))).backward()
         gradients.append({name: one.grad for name, one in model.named_parameters() if one.grad is not None})
     assert gradients[0].keys() == gradients[1].keys()
     assert gradients[0]

@@ -20,7 +20,7 @@ def write(tmp_path):
 
     def shuffled(rows: int, batch: int = 8, ranks: int = 1, seed: int = 0):
         place = tmp_path / f"{rows}-{batch}-{ranks}-{seed}-{np.random.default_rng().integers(1 << 30)}"
-        shuffler = Shuffler(ROW, place / "scratch", rows, lambda some: [row["name"] % 97 for row in some])
+        shuffler = Shuffler(ROW, place / "scratch", rows, lambda some: [name % 97 for name in some["name"].to_pylist()])
         for number in range(rows):
             shuffler.add({"name": number}, identity_hash(seed, number))
         folder = Folder(place / "out")
@@ -91,7 +91,7 @@ def test_two_epochs_have_different_batches(write):
 
 def test_fewer_rows_than_a_batch(tmp_path):
     """Rows that fill no batch give no step and no file, and are counted."""
-    shuffler = Shuffler(ROW, tmp_path / "scratch", 3, lambda some: [1] * len(some))
+    shuffler = Shuffler(ROW, tmp_path / "scratch", 3, lambda some: [1] * some.num_rows)
     for number in range(3):
         shuffler.add({"name": number}, identity_hash(number))
     epoch = shuffler.write(Folder(tmp_path / "out"), batch_rows=8, ranks=2, seed=0)
