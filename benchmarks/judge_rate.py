@@ -30,9 +30,9 @@ import ray
 from jobs.cluster import connect
 from jobs.judge import judge, on_this_cluster, resolve
 from relabel.demo import build_collection, load_questions
+from relabel.engine import engine_options, environment
 from relabel.hardware import facts
 from relabel.judges import JudgeConfig
-from relabel.judges.vllm_engine import engine_options, environment
 from relabel.ledger import finished_shards, marker_name, read_plan
 from relabel.models import local_model
 from relabel.prompts import prompt_named

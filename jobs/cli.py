@@ -43,6 +43,12 @@ STAGES = {
     "prepare": Stage(
         "relabel.prepare:PrepareConfig", "relabel.prepare:prepare", "a dataset becomes a pairs table", "prepare"
     ),
+    "generate-queries": Stage(
+        "relabel.generation:GenerateConfig",
+        "jobs.generate_queries:generate_queries",
+        "a language model writes queries for documents: weak labels",
+        "generation",
+    ),
     "train-judge": Stage(
         "train.judge:JudgeTrainingConfig",
         "train.judge:train_judge",

@@ -212,7 +212,7 @@ def summary(markers: list[Marker]) -> dict[str, Any]:
 def _environment(config: JudgeConfig) -> dict[str, str]:
     if "vllm" not in engines_of(config):
         return {}
-    from relabel.judges.vllm_engine import environment
+    from relabel.engine import environment
 
     return environment(config) | {"VLLM_LOGGING_LEVEL": "WARNING"}
 

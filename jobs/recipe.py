@@ -11,7 +11,7 @@ import os
 import re
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BeforeValidator, Field, model_validator
@@ -22,6 +22,7 @@ from relabel.calibration.fit import CalibrateConfig
 from relabel.config import Config
 from relabel.errors import ConfigError
 from relabel.evidence.evaluate import EvaluateConfig
+from relabel.generation import GenerateConfig
 from relabel.judges import JudgeConfig
 from relabel.judges.config import PROMPTED
 from relabel.labels import AnyRule, AtPrecision, Keep
@@ -40,6 +41,7 @@ SEEDED = (
     "human",
     "held_out",
     "test",
+    "generation",
     "weak_training",
     "judge_training",
     "calibration",
@@ -72,6 +74,16 @@ class AdjustSection(Config):
     rules: list[AnyRule] = Field(default_factory=list)
 
 
+class GenerationSection(GenerateConfig):
+    """Written queries as weak labels.
+
+    Attributes:
+        documents_from: the table whose documents get queries: `pairs`, the set to re-label, or `human`.
+    """
+
+    documents_from: Literal["pairs", "human"] = "pairs"
+
+
 class Prices(Config):
     """What an hour of one actor or training worker costs, for the report; 0 where nobody pays."""
 
@@ -87,10 +99,11 @@ class Recipe(Config):
         seed: of every stage that does not set its own.
         prepare: the ranking set to re-label.
         weak: labels that cost nothing (known answers, clicks), which the judge learns before any human grade.
+        generation: written queries instead of `weak`.
         human: human grades that the judge is trained on; needed by `judge_training`.
         held_out: human grades that the judge is measured on; default: those of `test`.
         test: human grades that the re-rankers are tested on.
-        weak_training: how the judge learns the `weak` labels; its model is what `judge_training` starts from.
+        weak_training: how the judge learns `weak` or `generation`; its model is what `judge_training` starts from.
         judge_training: how the judge is fine-tuned; left out: `judge.model` judges as it is.
         robustness: how far the judge's grades move when the held-out pairs are perturbed; left out: not tried.
         gate: what the judge must reach on held-out grades before it relabels.
@@ -105,6 +118,7 @@ class Recipe(Config):
     human: PrepareConfig | None = None
     held_out: PrepareConfig | None = None
     test: PrepareConfig
+    generation: Annotated[GenerationSection, _filled("pairs", inherited=("human", "leave_out"))] | None = None
     weak_training: Annotated[JudgeTrainingConfig, _filled("pairs", inherited=FROM_JUDGE)] | None = None
     judge_training: Annotated[JudgeTrainingConfig, _filled("pairs", inherited=FROM_JUDGE)] | None = None
     judge: Annotated[JudgeConfig, _filled("pairs")]
@@ -122,11 +136,15 @@ class Recipe(Config):
             raise ValueError("a key 'human' (human grades to train the judge on) where 'judge_training' is set")
         if self.judge_training and self.judge.engine not in PROMPTED:
             raise ValueError(f"no 'judge_training' with the engine {self.judge.engine}, which asks no language model")
-        if bool(self.weak) != bool(self.weak_training):
-            missing = "weak_training" if self.weak else "weak"
-            raise ValueError(f"both 'weak' (labels) and 'weak_training' (how they are learned): {missing!r} is missing")
-        if self.weak and not self.judge_training:
-            raise ValueError("a key 'judge_training' where 'weak' is set: human grades say what a grade is")
+        if self.weak and self.generation:
+            raise ValueError("either 'weak' (labels of a dataset) or 'generation' (written queries)")
+        if bool(self.weak or self.generation) != bool(self.weak_training):
+            missing = "weak' or 'generation" if self.weak_training else "weak_training"
+            raise ValueError(
+                f"both 'weak' or 'generation' (labels) and 'weak_training' (how they are learned): no {missing!r}"
+            )
+        if self.weak_training and not self.judge_training:
+            raise ValueError("a key 'judge_training' where 'weak_training' is set: human grades say what a grade is")
         return self
 
     @model_validator(mode="after")
@@ -187,6 +205,8 @@ def section_values(name_or_path: str, section: str) -> dict[str, Any]:
         judge = {name: field.get_default() for name, field in JudgeConfig.model_fields.items()}
         judge |= values.get("judge") or {}
         found = found | {name: judge[name] for name in FROM_JUDGE}
+    if section == "generation":
+        found = {key: value for key, value in found.items() if key != "documents_from"}
     if section == "robustness":
         found = found | {"judge": values.get("judge") or {}}
     return found

@@ -27,6 +27,7 @@ from jobs.run_stages import (
     evaluated,
     gate_is_passed,
     gated,
+    generated,
     has_table,
     judged,
     measured_agreement,
@@ -152,6 +153,9 @@ def run(recipe: Recipe, folder: Folder, log: Log = print) -> str:
         not_empty(folder / name)
     if not (folder / "evidence").exists(METRICS):
         check_test(recipe, folder)
+    if recipe.generation:
+        weak = folder / "weak"
+        job.stage("generate-queries", has_table(weak), lambda: generated(recipe, folder, weak, log))
     judge = recipe.judge
     judge_folder = None
     if recipe.judge_training:

@@ -13,6 +13,7 @@ from jobs.recipe import Recipe
 from jobs.run_stages import zero_shot
 from relabel.agreement.measure_judge import AGREEMENT
 from relabel.calibration.record import CALIBRATION
+from relabel.engine import ENGINE_SPEED
 from relabel.errors import ConfigError, InputError
 from relabel.evidence.circularity import refuse_shared_queries
 from relabel.evidence.evaluate import METRICS, read_test
@@ -31,6 +32,7 @@ def check_models(recipe: Recipe) -> None:
     """Raises InputError for a model that is not there, before anything else is done; package models are made."""
     names = {recipe.reranker.model, zero_shot(recipe)}
     judges = member_configs(recipe.judge) if recipe.judge.engine == "panel" else [recipe.judge]
+    names |= {recipe.generation.model, recipe.generation.encoder} if recipe.generation else set()
     names |= {judge.model for judge in judges if judge.engine not in MODEL_FREE}
     for name in sorted(names):
         local_model(name)
@@ -58,7 +60,7 @@ def check_test(recipe: Recipe, folder: Folder) -> None:
     pairs = read_test(test, config.first_stage)
     if not config.allow_seen_queries:
         trained_on = [folder / "pairs", *([folder / "human"] if recipe.judge_training else [])]
-        trained_on += [folder / "weak"] if recipe.weak_training else []
+        trained_on += [folder / "weak"] if recipe.weak else []
         trained_on += [folder / "held_out"] if recipe.calibration or recipe.promises else []
         refuse_shared_queries(pairs, test.uri, trained_on)
 
@@ -67,6 +69,7 @@ def check_test(recipe: Recipe, folder: Folder) -> None:
 BEGUN = {
     "prepare": (f"pairs/{MANIFEST}",),
     "weak": (f"weak/{MANIFEST}",),
+    "generation": (f"weak/documents/{MANIFEST}",),
     "human": (f"human/{MANIFEST}",),
     "held_out": (f"held_out/{MANIFEST}",),
     "test": (f"test/{MANIFEST}",),
@@ -82,6 +85,7 @@ BEGUN = {
 }
 #: Keys that change speed or cost and no result.
 SPEED_ONLY = {
+    "generation": ENGINE_SPEED,
     "judge": JUDGE_SPEED,
     "weak_training": frozenset(MAY_CHANGE),
     "judge_training": frozenset(MAY_CHANGE),

@@ -14,6 +14,7 @@ from relabel.agreement.gate import GATE, gate, pass_gate
 from relabel.agreement.measure_judge import AGREEMENT, free_scorers, measure_judge
 from relabel.calibration.fit import calibrate
 from relabel.evidence.evaluate import evaluate
+from relabel.generation import GenerateConfig
 from relabel.judges import JudgeConfig
 from relabel.labels import AdjustConfig
 from relabel.prepare import PrepareConfig, prepare
@@ -28,6 +29,18 @@ Log = Callable[[str], None]
 
 def prepared(config: PrepareConfig, out: Folder, log: Log) -> dict[str, Any]:
     return _counts(prepare(config, out, log))
+
+
+def generated(recipe: Recipe, folder: Folder, out: Folder, log: Log) -> dict[str, Any]:
+    """Queries for the documents of the recipe's choice, after the examples of the human grades."""
+    from jobs.generate_queries import generate_queries
+
+    section = recipe.generation
+    addresses = {"pairs": (folder / section.documents_from).uri, "human": (folder / "human").uri}
+    addresses["leave_out"] = [(folder / name).uri for name in ("test", "held_out") if getattr(recipe, name)]
+    values = section.model_dump(exclude={"documents_from"}) | addresses
+    manifest = generate_queries(GenerateConfig(**values), out, log)
+    return _counts(manifest) | {key: manifest.about[key] for key in ("tokens", "busy_seconds", "funnel")}
 
 
 def trained_judge(

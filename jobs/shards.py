@@ -47,7 +47,7 @@ class Stage:
     """A sharded stage.
 
     Attributes:
-        name: for progress lines.
+        name: for progress lines; `unit`: what they call a row.
         kind: kind of the table it writes.
         task_id: what is done to the rows; the plan and all markers carry it.
         worker: makes a `ShardWorker` inside an actor.
@@ -71,6 +71,7 @@ class Stage:
     num_cpus: float = 1
     num_gpus: float = 0
     environment: dict[str, str] = field(default_factory=dict)
+    unit: str = "pairs"
 
 
 def run_stage(stage: Stage, pairs: Folder, out: Folder, log: Callable[[str], None] = print) -> Manifest:
@@ -88,7 +89,7 @@ def run_stage(stage: Stage, pairs: Folder, out: Folder, log: Callable[[str], Non
         return read_manifest(out, stage.kind)
     if done:
         log(f"{stage.name}: {len(done)} of {len(plan.shards)} shards are done already, going on with {len(todo)}")
-    progress = Progress(stage.name, plan.rows, sum(marker.rows_in for marker in done.values()), "pairs", log)
+    progress = Progress(stage.name, plan.rows, sum(marker.rows_in for marker in done.values()), stage.unit, log)
     for rows in _committed_rows(stage, plan, todo, pairs, out):
         progress.advance(rows)
         interrupt.check()

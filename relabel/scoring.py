@@ -98,7 +98,7 @@ class TextScorer:
                 pairs, batch_size=self._batch_size, show_progress_bar=False, **self._activation
             )
             return found.astype(np.float64)
-        sides = (self._vectors(queries, "query"), self._vectors(documents, "document"))
+        sides = (self.vectors(queries, "query"), self.vectors(documents, "document"))
         return np.einsum("ij,ij->i", *sides)
 
     def lengths(self, queries: list[str], documents: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -117,8 +117,8 @@ class TextScorer:
         found = self._encoder.tokenizer(*texts, truncation=False, verbose=False)["input_ids"]
         return np.array([len(ids) for ids in found])
 
-    def _vectors(self, texts: list[str], side: str) -> np.ndarray:
-        """Unit vectors [texts, dimensions]; each different text is encoded once."""
+    def vectors(self, texts: list[str], side: Literal["query", "document"]) -> np.ndarray:
+        """Unit vectors of a bi-encoder, float64 [texts, dimensions]; each different text is encoded once."""
         different = list(dict.fromkeys(texts))
         place = {text: number for number, text in enumerate(different)}
         self._encoder.max_seq_length = self._limits[side]

@@ -77,6 +77,7 @@ class JudgeTrainingConfig(TrainingConfig):
         other_queries: training queries of other documents that every example gets beside its own, as pairs of the
             lowest grade which share the computation of its document.
         other_weight: weight of such a pair in the loss; a labelled pair has 1.
+        relevant_weight: weight of a labelled pair that is relevant, where few are.
         pairs_per_epoch: labelled pairs an epoch, at most.
         validation_pairs: pairs of the held-out queries that the best step is chosen on, at most; each validation costs
             about a third of training on as many.
@@ -103,6 +104,7 @@ class JudgeTrainingConfig(TrainingConfig):
     queries_per_document: int = Field(1, ge=1, le=64)
     other_queries: int = Field(0, ge=0, le=64)
     other_weight: float = Field(1.0, gt=0)
+    relevant_weight: float = Field(1.0, gt=0)
     pairs_per_epoch: int | None = Field(None, ge=1)
     validation_pairs: int = Field(400, ge=1)
     learning_rate: float = Field(1e-4, gt=0)
@@ -216,12 +218,19 @@ class JudgeTask:
 
         pairs = pair_rows(rows)
         documents = [pair["document"] for pair in pairs]
+        first, more = self._first_relevant, self.config.relevant_weight
+        weights = [pair["weight"] * (more if pair["lowest"] >= first else 1.0) for pair in pairs]
         return {
             "inputs": packed(self._prompts(pairs), documents, self._fill),
             "allowed": {name: torch.tensor([pair[name] for pair in pairs]) for name in ("lowest", "highest")},
-            "weights": torch.tensor([pair["weight"] for pair in pairs]),
+            "weights": torch.tensor(weights),
             "documents": torch.tensor(documents),
         }
+
+    @property
+    def _first_relevant(self) -> int:
+        """Index of the least relevant grade of the prompt."""
+        return self.prompt.scale.grades.index(self.prompt.scale.relevant_from)
 
     @property
     def _fill(self) -> int:
@@ -256,8 +265,8 @@ class JudgeTask:
         probabilities = np.exp(logprobs)
         on_grades = probabilities.sum(1)
         lowest, highest = (np.asarray(rows[name]) for name in ("lowest", "highest"))
-        scale = self.prompt.scale
-        index, first = np.arange(len(scale.grades)), scale.grades.index(scale.relevant_from)
+        scale, first = self.prompt.scale, self._first_relevant
+        index = np.arange(len(scale.grades))
         allowed = (index >= lowest[:, None]) & (index <= highest[:, None])
         likeliest = logprobs.argmax(1)
         return {
@@ -364,6 +373,7 @@ def train_judge(config: JudgeTrainingConfig, out: Folder, log: Callable[[str], N
         "pairs": manifest.about,
     }
     seen = split.seen | queries_behind(config.model) | example_queries(prompt)
+    seen |= set(manifest.about.get("example_queries", ()))  # what showed a model how to write the queries of the table
     return write_record(out, "judge", config, config.model, outcome, written.counts, seen, extra)
 
 

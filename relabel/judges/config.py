@@ -11,8 +11,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from relabel.calibration.record import Calibration, not_for
-from relabel.config import Config
-from relabel.hardware import Choice, compute_dtype, has_gpu
+from relabel.engine import ENGINE_SPEED, EngineConfig
+from relabel.hardware import Choice, compute_dtype
 from relabel.models import local_model, model_fingerprint
 from relabel.panel.record import read_panel
 from relabel.prompts import asked, prompt_named
@@ -20,29 +20,14 @@ from relabel.records import Scale
 from relabel.storage import Folder
 
 #: Fields that decide how fast judgements come and not what they are.
-JUDGE_SPEED = frozenset(
-    {
-        "shard_rows",
-        "actors",
-        "num_gpus",
-        "num_cpus",
-        "threads",
-        "tensor_parallel_size",
-        "gpu_memory_utilization",
-        "kv_cache_gib",
-        "block_size",
-        "max_num_seqs",
-        "max_num_batched_tokens",
-        "batch_size",
-    }
-)
+JUDGE_SPEED = ENGINE_SPEED | {"batch_size"}
 #: Engines that ask a language model with a prompt.
 PROMPTED = frozenset({"vllm", "transformers"})
 #: Engines that load no model.
 MODEL_FREE = frozenset({"lexical", "length", "bm25"})
 
 
-class JudgeConfig(Config):
+class JudgeConfig(EngineConfig):
     """Configuration of a judge and of the stage that runs it.
 
     Attributes:
@@ -54,19 +39,8 @@ class JudgeConfig(Config):
         collection: pairs table whose documents give word statistics, `bm25` only.
         prompt: name of a prompt; engines that ask nothing take its scale.
         examples: address of a JSON-lines file of graded pairs that the prompt shows first; null: none.
-        dtype: `auto` takes bfloat16 where the hardware computes in it, else float32; `encoder`: float32.
         max_document_tokens, max_query_tokens: budgets; what is longer is cut and marked.
         calibration: address of a `calibration.json` that was fitted for this judge; null: raw distributions.
-        shard_rows: rows a shard, the unit of work; null: chosen from engine and hardware, and printed.
-        actors: judge actors; a fixed pool.
-        num_gpus: GPUs an actor; null: 1 × `tensor_parallel_size` where the cluster has GPUs, else 0.
-        num_cpus: logical CPUs an actor reserves.
-        threads: compute threads an actor on CPU; null: all cores divided by `actors`.
-        tensor_parallel_size: GPUs that share one model.
-        gpu_memory_utilization: share of a GPU's memory for model and cache.
-        kv_cache_gib: key-value cache on CPU, GiB.
-        block_size: tokens a cache block; only whole blocks are shared between prompts. null: 16 on GPU, 32 on CPU.
-        max_num_seqs, max_num_batched_tokens: engine's batch limits.
         batch_size: prompts or texts a forward pass; not used by `vllm`.
     """
 
@@ -76,27 +50,10 @@ class JudgeConfig(Config):
     collection: str = ""
     prompt: str = "graded-0-3"
     examples: str | None = None
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     max_document_tokens: int = Field(256, ge=8, le=100_000)
     max_query_tokens: int = Field(96, ge=4, le=100_000)
     calibration: str | None = None
-    shard_rows: int | None = Field(None, ge=1)
-    actors: int = Field(1, ge=1)
-    num_gpus: float | None = Field(None, ge=0)
-    num_cpus: float = Field(1, ge=0)
-    threads: int | None = Field(None, ge=1)
-    tensor_parallel_size: int = Field(1, ge=1)
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
-    kv_cache_gib: int = Field(2, ge=1)
-    block_size: int | None = Field(None, ge=8)
-    max_num_seqs: int = Field(256, ge=1)
-    max_num_batched_tokens: int = Field(8192, ge=64)
     batch_size: int = Field(16, ge=1)
-
-    @property
-    def on_gpu(self) -> bool:
-        """Whether an actor computes on a GPU; asked of the machine only where `num_gpus` leaves it open."""
-        return has_gpu() if self.num_gpus is None else self.num_gpus > 0
 
     @model_validator(mode="after")
     def _known_prompt(self) -> JudgeConfig:

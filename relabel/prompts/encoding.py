@@ -29,6 +29,28 @@ class EncodedPrompt:
     truncated: bool
 
 
+class TextCutter:
+    """Texts from outside for one tokenizer: no control tokens in them, and none longer than a budget."""
+
+    def __init__(self, tokenizer: Any):
+        self._tokenizer, self._control = tokenizer, _control_pattern(tokenizer)
+
+    def cut(self, texts: list[str], budget: int) -> tuple[list[str], list[bool]]:
+        """Texts without control tokens, cut to `budget` tokens, and which of them were cut."""
+        texts = [self._control.sub(lambda match: " ".join(match.group()), text) for text in texts]
+        cut = [len(text) > budget * CHARACTERS_A_TOKEN for text in texts]
+        texts = [text[: budget * CHARACTERS_A_TOKEN] for text in texts]
+        long = [row for row, text in enumerate(texts) if len(text.encode("utf-8", "surrogatepass")) > budget]
+        if long:
+            offsets = self._tokenizer(
+                [texts[row] for row in long], add_special_tokens=False, return_offsets_mapping=True
+            )["offset_mapping"]
+            for row, spans in zip(long, offsets, strict=True):
+                if len(spans) > budget:
+                    texts[row], cut[row] = texts[row][: spans[budget - 1][1]], True
+        return texts, cut
+
+
 class PromptEncoder:
     """Turns pairs into token ids for one prompt and one tokenizer.
 
@@ -48,7 +70,7 @@ class PromptEncoder:
             raise InputError(f"tokenizer {type(tokenizer).__name__}", "a slow tokenizer", "one with a tokenizer.json")
         self.prompt, self.tokenizer = prompt, tokenizer
         self.max_document_tokens, self.max_query_tokens = max_document_tokens, max_query_tokens
-        self._control = _control_pattern(tokenizer)
+        self._cutter = TextCutter(tokenizer)
         rendered = _rendered(prompt, tokenizer, self._examples())
         self._pieces = re.split(f"({QUERY_SLOT}|{DOCUMENT_SLOT})", rendered)
         self._add_special_tokens = not prompt.chat
@@ -60,8 +82,8 @@ class PromptEncoder:
     def encode(self, queries: list[str], titles: list[str], texts: list[str]) -> list[EncodedPrompt]:
         """Token ids of each pair, in order; the three lists have equal length."""
         documents = [f"{title}\n{text}" if title else text for title, text in zip(titles, texts, strict=True)]
-        queries, queries_cut = self._cut(queries, self.max_query_tokens)
-        documents, documents_cut = self._cut(documents, self.max_document_tokens)
+        queries, queries_cut = self._cutter.cut(queries, self.max_query_tokens)
+        documents, documents_cut = self._cutter.cut(documents, self.max_document_tokens)
         ids = self._tokens([self._joined(*pair) for pair in zip(queries, documents, strict=True)])
         for row, tokens in enumerate(ids):
             while len(tokens) > self.max_prompt_tokens:
@@ -77,8 +99,10 @@ class PromptEncoder:
 
     def _examples(self) -> list[tuple[str, str]]:
         """Message and answer of each example, its texts cut as those of any pair."""
-        queries, _ = self._cut([example.query for example in self.prompt.examples], self.max_query_tokens)
-        documents, _ = self._cut([example.document for example in self.prompt.examples], self.max_document_tokens)
+        queries, _ = self._cutter.cut([example.query for example in self.prompt.examples], self.max_query_tokens)
+        documents, _ = self._cutter.cut(
+            [example.document for example in self.prompt.examples], self.max_document_tokens
+        )
         return [
             (_filled(self.prompt.user, query, document), example.label)
             for query, document, example in zip(queries, documents, self.prompt.examples, strict=True)
@@ -92,21 +116,6 @@ class PromptEncoder:
         return self.tokenizer(texts, add_special_tokens=self._add_special_tokens, padding=False, truncation=False)[
             "input_ids"
         ]
-
-    def _cut(self, texts: list[str], budget: int) -> tuple[list[str], list[bool]]:
-        """Texts without control tokens, cut to `budget` tokens, and which of them were cut."""
-        texts = [self._control.sub(lambda match: " ".join(match.group()), text) for text in texts]
-        cut = [len(text) > budget * CHARACTERS_A_TOKEN for text in texts]
-        texts = [text[: budget * CHARACTERS_A_TOKEN] for text in texts]
-        long = [row for row, text in enumerate(texts) if len(text.encode("utf-8", "surrogatepass")) > budget]
-        if long:
-            offsets = self.tokenizer(
-                [texts[row] for row in long], add_special_tokens=False, return_offsets_mapping=True
-            )["offset_mapping"]
-            for row, spans in zip(long, offsets, strict=True):
-                if len(spans) > budget:
-                    texts[row], cut[row] = texts[row][: spans[budget - 1][1]], True
-        return texts, cut
 
     def _label_token_ids(self) -> list[int]:
         context = self._joined("how tall is the tower", "The tower is 300 metres tall.")

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from relabel.engine import environment
 from relabel.judges import JudgeConfig, load_judge
-from relabel.judges.vllm_engine import environment
 from relabel.records import PAIRS
 from relabel.storage import Folder
 from tests.relabel.language_models import FAMILIES, tiny_model

@@ -120,7 +120,7 @@ def test_shared_documents_change_no_gradient(task, family):
 
 def test_weights_and_comparisons_by_hand(task):
     """A pair counts by its weight; `ranked_within: document` compares the queries of one document alone."""
-    built = task(queries_per_document=2, ranking_weight=2.0, ranked_within="document")
+    built = task(queries_per_document=2, ranking_weight=2.0, ranked_within="document", relevant_weight=1.5)
     model = built.build_model().eval()
     rows = pa.Table.from_pylist(
         [
@@ -135,7 +135,7 @@ def test_weights_and_comparisons_by_hand(task):
         logprobs = model(**batch["inputs"]).log_softmax(-1)[:, built.encoder.label_token_ids]
         mass, grades = logprobs.logsumexp(-1), logprobs.log_softmax(-1)
         low, high = grades[:, :2].logsumexp(-1), grades[:, 2:].logsumexp(-1)
-        graded = -(grades[0, 3] + grades[2, 3] + 0.25 * (low[1] + low[3])) / 2.5
+        graded = -(1.5 * (grades[0, 3] + grades[2, 3]) + 0.25 * (low[1] + low[3])) / 3.5
         apart = high - low
         ranked = torch.nn.functional.softplus(torch.stack([apart[1] - apart[0], apart[3] - apart[2]])).mean()
         expected = graded - MASS_WEIGHT * mass.mean() + 2 * ranked

@@ -1,0 +1,158 @@
+"""One vLLM engine in an actor, for judging and for writing queries: its settings, its environment, its calls.
+
+Same calls on CPU and GPU. One `generate` call a shard; the prefix cache is emptied between calls, so that what a shard
+gets is a function of the shard alone and a resumed run equals an undisturbed one exactly.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from relabel.config import Config
+from relabel.hardware import cores, has_gpu
+
+
+class EngineConfig(Config):
+    """Settings of the engine and of the actors that hold it.
+
+    Attributes:
+        dtype: `auto` takes bfloat16 where the hardware computes in it, else float32; `encoder`: float32.
+        shard_rows: rows a shard, the unit of work; null: chosen from engine and hardware, and printed.
+        actors: actors with an engine each; a fixed pool.
+        num_gpus: GPUs an actor; null: 1 × `tensor_parallel_size` where the cluster has GPUs, else 0.
+        num_cpus: logical CPUs an actor reserves.
+        threads: compute threads an actor on CPU; null: all cores divided by `actors`.
+        tensor_parallel_size: GPUs that share one model.
+        gpu_memory_utilization: share of a GPU's memory for model and cache.
+        kv_cache_gib: key-value cache on CPU, GiB.
+        block_size: tokens a cache block; only whole blocks are shared between prompts. null: 16 on GPU, 32 on CPU.
+        max_num_seqs, max_num_batched_tokens: engine's batch limits.
+    """
+
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    shard_rows: int | None = Field(None, ge=1)
+    actors: int = Field(1, ge=1)
+    num_gpus: float | None = Field(None, ge=0)
+    num_cpus: float = Field(1, ge=0)
+    threads: int | None = Field(None, ge=1)
+    tensor_parallel_size: int = Field(1, ge=1)
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
+    kv_cache_gib: int = Field(2, ge=1)
+    block_size: int | None = Field(None, ge=8)
+    max_num_seqs: int = Field(256, ge=1)
+    max_num_batched_tokens: int = Field(8192, ge=64)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether an actor computes on a GPU; asked of the machine only where `num_gpus` leaves it open."""
+        return has_gpu() if self.num_gpus is None else self.num_gpus > 0
+
+
+#: Fields that decide how fast an engine is and not what it says.
+ENGINE_SPEED = frozenset(EngineConfig.model_fields) - {"dtype"}
+
+
+def environment(config: EngineConfig) -> dict[str, str]:
+    """Environment variables that an engine's process needs before it imports vLLM (an actor's runtime_env)."""
+    common = {
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "TOKENIZERS_PARALLELISM": "true",
+        "HF_HUB_OFFLINE": "1",
+        # In a process of its own the engine starts while prompts still arrive, and what shares a batch is chance.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    }
+    if config.on_gpu:
+        return common
+    threads = config.threads or max(1, cores() // config.actors)
+    common |= {
+        "VLLM_CPU_KVCACHE_SPACE": str(config.kv_cache_gib),
+        "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
+        "OMP_NUM_THREADS": str(threads),
+        "MALLOC_ARENA_MAX": "2",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    }
+    if config.actors == 1:
+        bound = sorted(os.sched_getaffinity(0))[:threads]
+        common["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, bound))
+    openmp = Path(sys.prefix) / "lib" / "libiomp5.so"
+    if openmp.exists():
+        common["LD_PRELOAD"] = str(openmp)
+    return common
+
+
+class Engine:
+    """An engine of vLLM with one model, in a thread of its own.
+
+    On CPU vLLM binds the OpenMP threads of the thread that makes the engine; Ray Data makes an actor in one thread and
+    calls it in another, for which that binding was not made.
+
+    Args:
+        folder: local model folder (safetensors).
+        longest: tokens of the longest prompt with its answer.
+    """
+
+    def __init__(self, folder: Path, config: EngineConfig, dtype: str, longest: int):
+        from vllm import LLM
+
+        self._thread = ThreadPoolExecutor(1, "engine")
+        self._engine = self._thread.submit(LLM, **engine_options(folder, config, dtype, longest)).result()
+
+    def answers(self, prompts: list[list[int]], sampling: Any) -> list[Any]:
+        """vLLM's output for each prompt, None where the engine refuses one (found by bisection).
+
+        A dead engine ends the process, so that Ray starts another actor.
+
+        Args:
+            prompts: token ids.
+            sampling: vLLM's `SamplingParams`.
+        """
+        return self._thread.submit(self._afresh, prompts, sampling).result()
+
+    def _afresh(self, prompts: list[list[int]], sampling: Any) -> list[Any]:
+        if not self._engine.reset_prefix_cache():
+            raise RuntimeError("vLLM kept its prefix cache: this shard would depend on the one before")
+        return self._answers(prompts, sampling)
+
+    def _answers(self, prompts: list[list[int]], sampling: Any) -> list[Any]:
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        try:
+            inputs = [{"prompt_token_ids": prompt} for prompt in prompts]
+            return [output.outputs[0] for output in self._engine.generate(inputs, sampling, use_tqdm=False)]
+        except EngineDeadError:
+            print("the engine is dead; this actor ends so that another starts", file=sys.stderr, flush=True)
+            os._exit(17)
+        except ValueError:
+            if len(prompts) == 1:
+                return [None]
+            half = len(prompts) // 2
+            return self._answers(prompts[:half], sampling) + self._answers(prompts[half:], sampling)
+
+
+def engine_options(folder: Path, config: EngineConfig, dtype: str, longest: int) -> dict[str, Any]:
+    """Arguments of `vllm.LLM`, chosen from configuration and hardware."""
+    gpu = config.on_gpu
+    return {
+        "model": str(folder),
+        "dtype": dtype,
+        "max_model_len": longest,
+        "max_num_seqs": config.max_num_seqs,
+        "max_num_batched_tokens": max(config.max_num_batched_tokens, longest),
+        "block_size": config.block_size or (16 if gpu else 32),
+        "enable_prefix_caching": True,
+        "trust_remote_code": False,
+        "load_format": "safetensors",
+        "hf_overrides": {"head_dtype": "float32"},  # bfloat16 logits near 16 have steps of 0.125, which ties grades
+        "tensor_parallel_size": config.tensor_parallel_size,
+        "gpu_memory_utilization": config.gpu_memory_utilization,
+        "enforce_eager": not gpu,
+        "disable_log_stats": True,
+        "seed": 0,
+    }

@@ -1,0 +1,80 @@
+"""A language model in an actor that writes one query for each document of a shard, greedily."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+
+from relabel.engine import Engine
+from relabel.generation.config import GENERATED, GenerateConfig
+from relabel.generation.prompt import QueryPrompt, Shot
+from relabel.hardware import compute_dtype
+from relabel.ledger import Shard
+from relabel.lineage import query_fingerprint
+from relabel.models import local_model
+from relabel.records import PAIRS, QUARANTINE
+from relabel.scoring import document_text
+
+#: What stands around a query that a model quotes.
+QUOTES = "\"'“”‘’`"
+
+
+class QueryWriter:
+    """Made once an actor; a shard of documents in, the same rows with their queries out."""
+
+    def __init__(self, config: GenerateConfig, shots: tuple[Shot, ...]):
+        from transformers import AutoTokenizer
+        from vllm import SamplingParams
+
+        folder = local_model(config.model)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        self._prompt = QueryPrompt(shots, tokenizer, config.max_document_tokens)
+        self._shown = {query_fingerprint(shot.query) for shot in shots}
+        longest = self._prompt.longest + config.max_query_tokens
+        self._engine = Engine(folder, config, compute_dtype(config.dtype, config.on_gpu).value, longest)
+        self._sampling = SamplingParams(max_tokens=config.max_query_tokens, temperature=0, stop=["\n"])
+
+    def __call__(self, documents: pa.Table, shard: Shard) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
+        texts = [document_text(row["title"], row["text"]) for row in documents.to_pylist()]
+        prompts = self._prompt.encode(texts)
+        answers = self._engine.answers(prompts, self._sampling)
+        written = [None if answer is None else cleaned(answer.text) for answer in answers]
+        reasons = [refusal(query, self._shown) for query in written]
+        rows, bad = [], []
+        file, _, first = shard.source.rpartition(":")
+        for place, (row, query, reason) in enumerate(zip(documents.to_pylist(), written, reasons, strict=True)):
+            if reason is None:
+                rows.append(row | {"query": query, "label": 1.0, "label_source": GENERATED})
+                continue
+            bad.append(
+                {
+                    "stage": "generate-queries",
+                    "source": f"{file}:{int(first) + place}",
+                    "query_id": row["query_id"],
+                    "doc_id": row["doc_id"],
+                    "reason": reason[0],
+                    "detail": reason[1],
+                    "row": json.dumps(row, ensure_ascii=False),
+                }
+            )
+        tokens = sum(map(len, prompts)) + sum(len(answer.token_ids) for answer in answers if answer)
+        facts = {"tokens": tokens, "reasons": [row["reason"] for row in bad]}
+        return pa.Table.from_pylist(rows, schema=PAIRS), pa.Table.from_pylist(bad, schema=QUARANTINE), facts
+
+
+def cleaned(text: str) -> str:
+    """A written query without the quotes and spaces around it."""
+    return " ".join(text.split()).strip(QUOTES).strip()
+
+
+def refusal(query: str | None, shown: set[str]) -> tuple[str, str] | None:
+    """Reason and detail where what was written is no query, else None."""
+    if query is None:
+        return "engine-refused", "the engine took no prompt with this document"
+    if not any(character.isalnum() for character in query):
+        return "no-query", f"the model wrote {query!r}"
+    if query_fingerprint(query) in shown:
+        return "copied-example", f"the model wrote an example's query, {query!r}"
+    return None
