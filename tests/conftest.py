@@ -22,6 +22,7 @@ FIRST = (
     "test_kill_and_resume",
     "test_run",
     "test_judge",
+    "test_generate_queries",
     "test_trained_families",
     "test_gated_run",
     "test_interrupt",

@@ -79,7 +79,7 @@ def test_robustness_takes_seed_and_judge_of_the_recipe(recipe):
         (["name=a b"], r"name: found 'a b'"),
         (["prices.actor_hour=-1"], r"prices\.actor_hour: found -1"),
         (["judge_training={epochs: 1}"], r"a key 'human'"),
-        (["weak={dataset: d, format: medquad}"], r"both 'weak' or 'generation'  .*: no 'weak_training'"),
+        (["weak={dataset: d, format: medquad}"], r"both 'weak' or 'generation' .*: no 'weak_training'"),
         (
             ["weak={dataset: d, format: medquad}", "weak_training={epochs: 1}"],
             r"'judge_training' where 'weak_training' is set",
