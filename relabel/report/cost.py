@@ -7,9 +7,14 @@ from relabel.report.run_files import Run
 from relabel.report.words import count, duration, value
 
 TITLE = "Cost"
-#: Where the recipe says how many actors or workers a stage keeps busy, by the first word of the stage's name.
-ACTORS = {"judge": ("judge", "actors"), "train-judge": ("judge_training", "workers"),
-          "train-reranker": ("reranker", "workers")}  # fmt: skip
+#: Where the recipe says how many actors or workers a stage keeps busy, by its name or the first word of it.
+ACTORS = {
+    "generate-queries": ("generation", "actors"),
+    "judge": ("judge", "actors"),
+    "train-judge weak": ("weak_training", "workers"),
+    "train-judge": ("judge_training", "workers"),
+    "train-reranker": ("reranker", "workers"),
+}
 
 
 def section(run: Run) -> Section:
@@ -35,7 +40,7 @@ def section(run: Run) -> Section:
 
 def actors_of(stage: str, recipe: dict) -> int:
     """Actors or training workers that a stage keeps busy; 1 for the others."""
-    part, field = ACTORS.get(stage.split(" ")[0], ("", ""))
+    part, field = ACTORS.get(stage) or ACTORS.get(stage.split(" ")[0], ("", ""))
     return (recipe.get(part) or {}).get(field) or 1
 
 

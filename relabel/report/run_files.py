@@ -35,6 +35,8 @@ class Run:
     human: Manifest | None = None
     test: Manifest | None = None
     quarantined: dict[str, Counter] = field(default_factory=dict)
+    weak: Manifest | None = None
+    weak_training: dict | None = None
     judge_training: dict | None = None
     judgements: dict[str, Manifest] = field(default_factory=dict)
     labels: list[Labels] = field(default_factory=list)
@@ -60,18 +62,21 @@ class Run:
 def read_run(run: Folder) -> Run:
     """Read the facts of a run folder, whatever is there."""
     parts, record = _folders(run), _json(run, "run.json") or {}
-    tables = {name: _manifest(run / name) for name in ("pairs", "human", "test")}
+    tables = {name: _manifest(run / name) for name in ("pairs", "weak", "human", "test")}
     judgements = {name: _manifest(run / "judgements" / name) for name in parts["judgements"]}
     labels = [
         Labels(name, _manifest(run / "labels" / name), _json(run / "labels" / name, "change.json"))
         for name in parts["labels"]
     ]
     rerankers = {name: _json(run / "rerankers" / name, "training.json") for name in parts["rerankers"]}
-    quarantined = {name: _quarantine(run / name) for name in (*tables, "held_out", "evidence/judgements")}
+    quarantined = {
+        name: _quarantine(run / name) for name in (*tables, "weak/written", "held_out", "evidence/judgements")
+    }
     return Run(
         name=record.get("name") or run.uri.rsplit("/", 1)[-1],
         record=record,
         quarantined={name: reasons for name, reasons in quarantined.items() if reasons},
+        weak_training=_json(run / "judge_weak", "training.json"),
         judge_training=_json(run / "judge", "training.json"),
         judgements={name: manifest for name, manifest in judgements.items() if manifest},
         labels=sorted((entry for entry in labels if entry.manifest or entry.change), key=_keep_first),

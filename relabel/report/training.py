@@ -5,12 +5,14 @@ from __future__ import annotations
 from relabel.report.blocks import Block, Folded, Line, Lines, Section, Table, not_run
 from relabel.report.run_files import Run
 from relabel.report.words import count, duration, value
+from relabel.tables import Manifest
 
 TITLE = "Training"
 
 
 def section(run: Run) -> Section:
-    trainings = ({"judge": run.judge_training} if run.judge_training else {}) | run.rerankers
+    judges = {"judge, on weak labels": run.weak_training, "judge": run.judge_training}
+    trainings = {name: training for name, training in judges.items() if training} | run.rerankers
     if not trainings:
         return not_run("training", TITLE, "train-judge or train-reranker")
     blocks: list[Block] = [
@@ -21,11 +23,30 @@ def section(run: Run) -> Section:
             words=True,
         )
     ]
+    if run.weak:
+        blocks.append(_weak(run.weak))
     for name, training in trainings.items():
         plots = _curves(name, training)
         if plots:
             blocks.append(Folded(f"{name}: loss and validation", plots, opened=len(trainings) == 1 or name == "judge"))
     return Section("training", TITLE, blocks)
+
+
+def _weak(weak: Manifest) -> Table:
+    """What the judge learned before any human grade, and where it came from."""
+    about = weak.about
+    funnel = about.get("funnel") or {}
+    rows = [
+        ["source of the labels", str(about.get("label_source"))],
+        ["pairs", f"{count(weak.rows)} of {count(about.get('queries'))} queries"],
+    ]
+    if "written" in funnel:
+        dropped = {"in the test or held-out": funnel["in_leave_out"], "too far from their document": funnel["too_far"]}
+        rows += [
+            ["queries written", f"{count(funnel['written'])} by {about.get('model')}"],
+            ["kept", "; ".join([count(funnel["kept"]), *(f"{count(n)} {why}" for why, n in dropped.items() if n)])],
+        ]
+    return Table("Weak labels, learned before any human grade", ["what", "value"], rows, words=True)
 
 
 def _row(name: str, training: dict) -> list[str]:

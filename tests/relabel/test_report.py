@@ -419,3 +419,17 @@ def test_judge_quarantine_is_counted_from_the_manifest(tmp_path):
     fields = manifest.__dict__ | {"about": about, "quarantined": 4, "rows_in": manifest.rows + 4}
     write_manifest(folder, type(manifest)(**fields))
     assert "prompt-too-long 4" in Page(build_report(run)).words
+
+
+def test_weak_labels_are_shown_before_the_judge(tmp_path):
+    """A judge that learned written queries first: how many were written and kept, and its training beside the other."""
+    run = Folder(tmp_path / "run")
+    make_run(run)
+    funnel = {"written": 2000, "in_leave_out": 3, "too_far": 1100, "kept": 897}
+    _write(run / "weak", "pairs", BINARY, PAIRS.empty_table(), {"label_source": "generated", "funnel": funnel,
+           "queries": 880, "model": "smollm2-135m-instruct"})  # fmt: skip
+    (run / "judge_weak").write_json("training.json", _training(np.random.default_rng(0), None))
+    words = Page(build_report(run)).words
+    assert "queries written 2,000 by smollm2-135m-instruct" in words
+    assert "kept 897; 3 in the test or held-out; 1,100 too far from their document" in words
+    assert "judge, on weak labels smollm2-135m-instruct grade token 60" in words
