@@ -109,6 +109,7 @@ class Recipe(Config):
         gate: what the judge must reach on held-out grades before it relabels.
         calibration: how its probabilities are fitted to the held-out grades; left out: they stay raw.
         judge, adjust, reranker, evaluate: see the stages.
+        repeats: re-rankers that are trained for each rule, with different seeds; values are means over them.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -128,6 +129,7 @@ class Recipe(Config):
     adjust: AdjustSection = AdjustSection()
     reranker: Annotated[RerankerConfig, _filled("labels")]
     evaluate: Annotated[EvaluateConfig, _filled("test", inherited=("models", "judge_folder"))]
+    repeats: int = Field(1, ge=1, le=100)
     prices: Prices = Prices()
 
     @model_validator(mode="after")
@@ -163,6 +165,10 @@ class Recipe(Config):
     def promises(self) -> list[str]:
         """Folder names of the rules that promise a precision."""
         return [name for name, rule in self.rules.items() if isinstance(rule, AtPrecision)]
+
+    def trainings(self, rule: str) -> list[str]:
+        """Folder names of the re-rankers of a rule: `keep`, `keep~2`, …"""
+        return [rule, *(f"{rule}~{number}" for number in range(2, self.repeats + 1))]
 
     @property
     def rules(self) -> dict[str, Any]:

@@ -194,17 +194,19 @@ def run(recipe: Recipe, folder: Folder, log: Log = print) -> str:
     judgements = folder / "judgements" / identity(judge)
     job.stage("judge", has_table(judgements), lambda: judged(judge, folder / "pairs", judgements, log))
     for name, rule in recipe.rules.items():
-        labels, model = folder / "labels" / name, folder / "rerankers" / name
+        labels = folder / "labels" / name
         job.stage(
             f"adjust {name}",
             has_table(labels) and labels.exists("change.json"),
             lambda r=rule, out=labels: adjusted(r, folder / "pairs", judgements, held_out, judged_people, out, log),
         )
-        job.stage(
-            f"train-reranker {name}",
-            model.exists(TRAINING),
-            lambda source=labels, out=model: trained_reranker(recipe, source, out, log),
-        )
+        for number, training in enumerate(recipe.trainings(name)):
+            model = folder / "rerankers" / training
+            job.stage(
+                f"train-reranker {training}",
+                model.exists(TRAINING),
+                lambda source=labels, out=model, more=number: trained_reranker(recipe, source, out, more, log),
+            )
     if recipe.promises:
         judged_test = evidence / "test_judgements"
         job.stage("judge test", has_table(judged_test), lambda: judged(judge, folder / "test", judged_test, log))

@@ -81,6 +81,7 @@ BEGUN = {
     "calibration": (f"calibration/{CALIBRATION}",),
     "adjust": ("labels",),
     "reranker": ("rerankers",),
+    "repeats": (f"evidence/{METRICS}",),
     "evaluate": (f"evidence/{METRICS}",),
 }
 #: Keys that change speed or cost and no result.

@@ -132,17 +132,21 @@ def measured_promises(recipe: Recipe, folder: Folder, judged_test: Folder, log: 
     return {"rules": recipe.promises}
 
 
-def trained_reranker(recipe: Recipe, labels: Folder, out: Folder, log: Log) -> dict[str, Any]:
+def trained_reranker(recipe: Recipe, labels: Folder, out: Folder, number: int, log: Log) -> dict[str, Any]:
+    """Training `number` (from 0) on these labels; each has a seed of its own."""
     from train.reranker import train_reranker
 
-    return _summary(train_reranker(recipe.reranker.model_copy(update={"labels": labels.uri}), out, log))
+    changed = {"labels": labels.uri, "seed": recipe.reranker.seed + number}
+    return _summary(train_reranker(recipe.reranker.model_copy(update=changed), out, log))
 
 
 def evaluated(recipe: Recipe, folder: Folder, judge_folder: Folder | None, log: Log) -> dict[str, Any]:
     config = recipe.evaluate.model_copy(
         update={
             "test": (folder / "test").uri,
-            "models": [(folder / "rerankers" / name).uri for name in recipe.rules],
+            "models": [
+                (folder / "rerankers" / training).uri for rule in recipe.rules for training in recipe.trainings(rule)
+            ],
             "judge_folder": judge_folder.uri if judge_folder else None,
             "zero_shot": zero_shot(recipe),
             "zero_shot_max_length": _zero_shot_max_length(recipe),

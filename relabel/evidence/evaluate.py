@@ -10,7 +10,9 @@ Run: `relabel evaluate --test PAIRS --models DIR DIR --zero-shot all-minilm-l6-v
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from time import perf_counter
 from typing import ClassVar, Literal
 
@@ -23,7 +25,7 @@ from relabel.config import Config
 from relabel.errors import ConfigError, InputError
 from relabel.evidence.circularity import check_lineage, label_sources, refuse_judge_labels, source_warnings
 from relabel.evidence.comparison import System, compare
-from relabel.evidence.metrics import Gain, Pool, Ranked, rank_pool
+from relabel.evidence.metrics import Gain, Pool, Ranked, averaged, ndcg_name, rank_pool
 from relabel.evidence.overlap import document_overlap, overlap_notes
 from relabel.lineage import trained_folder
 from relabel.records import RANKINGS
@@ -33,6 +35,8 @@ from relabel.tables import TableWriter, read_manifest, read_whole
 METRICS = "metrics.json"
 FIRST_STAGE = "first stage (BM25)"
 ZERO_SHOT = "zero-shot encoder"
+#: Ends the name of a further training of a system.
+FURTHER = re.compile(r"~[1-9]\d*$")
 #: Characters of a query's text that metrics.json keeps.
 QUERY_CLIP = 200
 
@@ -44,7 +48,9 @@ class EvaluateConfig(Config):
 
     test: str = Field(description="URI of the pairs table with human labels; its candidates are what systems rank")
     models: list[str] = Field(
-        default_factory=list, description="folders of trained re-rankers; named by their last part"
+        default_factory=list,
+        description="folders of trained re-rankers, named by their last part; NAME~2, NAME~3, … are further trainings "
+        "of NAME with other seeds: a query's value is the mean over them",
     )
     first_stage: bool = Field(True, description="include the order of the first stage")
     zero_shot: str | None = Field(None, description="untrained encoder beside them: a package model or folder")
@@ -82,10 +88,12 @@ def evaluate(config: EvaluateConfig, out: Folder, log: Callable[[str], None] = p
     counts = f"{len(pool.query_ids)} queries, {pool.ranked.sum()} candidates, {pool.judged.sum()} judged pairs"
     log(f"evaluate: {counts}")
     writer = TableWriter(out, "rankings")
-    ranked: list[tuple[System, Ranked]] = []
+    trained: dict[str, list[tuple[System, Ranked]]] = {}
     for system, scores in _scored(config, names, pairs, pool, log):
-        ranked.append((system, rank_pool(pool, scores, config.gain, config.seed)))
-        writer.write(rankings_of(system.name, pool, ranked[-1][1].rank, scores))
+        one = rank_pool(pool, scores, config.gain, config.seed)
+        trained.setdefault(training_of(system.name), []).append((system, one))
+        writer.write(rankings_of(system.name, pool, one.rank, scores))
+    ranked = [_one_system(found, config.gain) for found in trained.values()]
     found = compare(pool, ranked, config.gain, config.resamples, config.permutations, config.confidence, config.seed)
     texts = dict(zip(pairs["query_id"].to_pylist(), pairs["query"].to_pylist(), strict=True))
     found["per_query"]["queries"] = [texts[query_id][:QUERY_CLIP] for query_id in found["per_query"]["query_ids"]]
@@ -99,11 +107,26 @@ def evaluate(config: EvaluateConfig, out: Folder, log: Callable[[str], None] = p
     sources, shared = source_warnings(pairs), document_overlap(pairs, _trained_on(config))
     found["lineage"] = lineage | {"documents": shared}
     found["warnings"] = [*lineage["warnings"], *sources, *overlap_notes(shared), *found["warnings"]]
-    writer.finish({"test": config.test, "systems": [system.name for system, _ in ranked]})
+    systems = [system.name for several in trained.values() for system, _ in several]
+    writer.finish({"test": config.test, "systems": systems})
     out.write_json(METRICS, found)
     for line in [*found["findings"], *found["warnings"]]:
         log(f"evaluate: {line}")
     return found
+
+
+def training_of(name: str) -> str:
+    """The system that a training is one of: `keep` of `keep~2`."""
+    return FURTHER.sub("", name)
+
+
+def _one_system(trainings: list[tuple[System, Ranked]], gain: Gain) -> tuple[System, Ranked]:
+    """Several trainings of one system as one, with what each reached."""
+    system, ranked = trainings[0]
+    if len(trainings) == 1:
+        return system, ranked
+    reached = [float(np.nanmean(one.values[ndcg_name(gain)])) for _, one in trainings]
+    return replace(system, about=system.about | {"trainings": reached}), averaged([one for _, one in trainings])
 
 
 def read_test(folder: Folder, first_stage: bool) -> pa.Table:
@@ -208,6 +231,13 @@ def _model_names(config: EvaluateConfig) -> list[str]:
     if not everything:
         raise ConfigError(
             "evaluate", "no system", "the first stage, a zero-shot encoder or a model", "add --models DIR"
+        )
+    lost = sorted({name for name in names if training_of(name) not in names})
+    if lost:
+        raise ConfigError(
+            "evaluate: models",
+            f"{lost[0]!r} without {training_of(lost[0])!r}",
+            f"the first training of {training_of(lost[0])} beside its others",
         )
     twice = sorted({name for name in everything if everything.count(name) > 1})
     if twice:

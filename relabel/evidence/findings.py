@@ -29,6 +29,11 @@ def warnings(found: dict) -> list[str]:
                 f"{system['name']} has equal scores in reach of the top {CUTOFF} in {ties['tied']} of "
                 f"{ties['queries']} queries: values there are means over {TIE_ORDERS} random orders of these documents."
             )
+        if len(reached := system.get("trainings", ())) > 1:
+            lines.append(
+                f"{system['name']}: means over {len(reached)} trainings with different seeds, which reach "
+                f"{found['primary']} of {min(reached):.3f} to {max(reached):.3f}; intervals and tests are over queries."
+            )
     if found["queries"] < FEW_QUERIES:
         lines.append(f"{found['queries']} test queries are few: only large differences can be told from chance.")
     if found["queries_without_relevant"]:

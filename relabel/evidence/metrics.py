@@ -11,6 +11,7 @@ Invariant: a system that scores everything equal gets the value of a random orde
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -94,6 +95,13 @@ class Ranked:
     values: dict[str, np.ndarray]
     rank: np.ndarray
     ties: Ties
+
+
+def averaged(trainings: Sequence[Ranked]) -> Ranked:
+    """One system that was trained several times: the mean of each query's values; order and ties of the first."""
+    first = trainings[0]
+    values = {name: np.mean([one.values[name] for one in trainings], axis=0) for name in first.values}
+    return Ranked(values, first.rank, first.ties)
 
 
 def ndcg_name(gain: Gain) -> str:

@@ -56,6 +56,12 @@ def test_robustness_takes_seed_and_judge_of_the_recipe(recipe):
     assert RobustnessConfig.load(values | {"pairs": "p"}, "recipe").judge.engine == "lexical"
 
 
+def test_repeats_name_the_trainings_of_a_rule(recipe):
+    """One re-ranker a rule, or several with numbered folders."""
+    assert load_recipe(str(recipe)).trainings("keep") == ["keep"]
+    assert load_recipe(str(recipe), ["repeats=3"]).trainings("keep") == ["keep", "keep~2", "keep~3"]
+
+
 @pytest.mark.parametrize(
     ("assignments", "message"),
     [

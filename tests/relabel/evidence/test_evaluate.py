@@ -262,6 +262,33 @@ def test_the_real_encoder_as_zero_shot_and_as_re_ranker(tmp_path):
     cut = read_whole(Folder(tmp_path / "short"), "rankings")
     assert _scores_of(cut, "keep") == _scores_of(rankings, "keep")
     assert _scores_of(cut, "zero-shot encoder") != _scores_of(rankings, "zero-shot encoder")
+    _several_trainings_are_one_system(tmp_path, model)
+
+
+def _several_trainings_are_one_system(tmp_path, keep: Folder) -> None:
+    """`keep~2` is another training of `keep`: each query's value is the mean of both, and each has its own ranking."""
+    other = Folder(tmp_path / "rerankers" / "keep~2")
+    shutil.copytree(tmp_path / "rerankers" / "keep", tmp_path / "rerankers" / "keep~2")
+    settings = other.read_json("model/sentence_bert_config.json")
+    other.write_json("model/sentence_bert_config.json", settings | {"max_seq_length": 4})  # reads two words of a text
+
+    def values(name: str, models: list[Folder]) -> dict:
+        options = config(Folder(tmp_path / "test"), models=[one.uri for one in models])
+        return evaluate(options, Folder(tmp_path / name), lambda line: None)
+
+    shutil.copytree(tmp_path / "rerankers" / "keep~2", tmp_path / "alone" / "short")
+    one, two = values("one", [keep]), values("two", [Folder(tmp_path / "alone" / "short")])
+    both = values("both", [keep, other])
+    assert [system["name"] for system in both["systems"]] == [FIRST_STAGE, "keep"]
+    columns = [one["per_query"]["values"]["keep"][NDCG], two["per_query"]["values"]["short"][NDCG]]
+    assert columns[0] != columns[1]
+    np.testing.assert_allclose(both["per_query"]["values"]["keep"][NDCG], np.mean(columns, axis=0), atol=1e-6)
+    reached = [found["values"][name][NDCG]["value"] for found, name in ((one, "keep"), (two, "short"))]
+    assert both["systems"][1]["trainings"] == pytest.approx(reached)
+    assert any("keep: means over 2 trainings with different seeds" in line for line in both["warnings"])
+    assert {"keep", "keep~2"} < set(read_whole(Folder(tmp_path / "both"), "rankings")["system"].to_pylist())
+    with pytest.raises(ConfigError, match=r"'keep~2' without 'keep'"):
+        values("lost", [other])
 
 
 def _scores_of(rankings: pa.Table, system: str) -> dict:
