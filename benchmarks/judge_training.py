@@ -3,7 +3,8 @@
 Both sides train all weights of the same model on the same pairs with the same prompts, batch, micro-batch and dtype,
 one epoch without validation, each in a process of its own; they take turns and the order flips every time. The
 Trainer is used as its documentation shows it: a causal LM, labels on the grade token alone, batches padded to their
-longest, its default attention.
+longest, its default attention. Where documents have several labelled queries, a further side reads each document once
+(`--queries-per-document`).
 
 What is timed: `seconds` of our training record and `train_runtime` of the Trainer: the steps, without start-up or
 export. Memory is the greatest sum of all processes of a side (Ray's included). The ratio is our pairs a second over
@@ -49,6 +50,9 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--micro-batch", type=int, default=16)
     parser.add_argument("--trained-layers", type=int, help="a third side: ours with only so many layers trained")
+    parser.add_argument(
+        "--queries-per-document", type=int, help="a further side: ours with so many queries of a document together"
+    )
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--side", choices=("trainer", "ours"), help="run one side alone, in this process")
     parser.add_argument("--out", help="folder of that side")
@@ -69,13 +73,16 @@ def measure(options: argparse.Namespace) -> dict:
 
 
 def write_chosen_pairs(options: argparse.Namespace, out: Folder) -> None:
-    """`limit` graded pairs, evenly over the table."""
+    """About `limit` graded pairs: all those of some documents, taken evenly over the table."""
     source = Folder(options.pairs)
     manifest, pairs = read_manifest(source, "pairs"), read_whole(source, "pairs")
     pairs = pairs.filter(pairs["label"].is_valid())
-    places = np.linspace(0, pairs.num_rows - 1, min(options.limit, pairs.num_rows)).astype(int)
+    documents = np.unique(pairs["text"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)[1]
+    _, first = np.unique(documents, return_index=True)
+    wanted = min(len(first), max(1, round(options.limit * len(first) / pairs.num_rows)))
+    chosen = documents[np.sort(first)[np.linspace(0, len(first) - 1, wanted).astype(int)]]
     writer = TableWriter(out, "pairs", manifest.scale)
-    writer.write(pairs.take(pa.array(places)))
+    writer.write(pairs.filter(pa.array(np.isin(documents, chosen))))
     writer.finish(manifest.about)
 
 
@@ -84,6 +91,9 @@ def compare(options: argparse.Namespace) -> dict:
     extra = ["--trained-layers", str(options.trained_layers)] if options.trained_layers else []
     if extra:
         sides[f"ours, {options.trained_layers} layers"] = [*sides["ours"], *extra]
+    if options.queries_per_document:
+        together = ["--queries-per-document", str(options.queries_per_document)]
+        sides[f"ours, {options.queries_per_document} queries a document"] = [*sides["ours"], *together]
     runs: list[dict[str, dict]] = []
     for repetition in range(options.repetitions):
         order = list(sides) if repetition % 2 == 0 else list(reversed(sides))
@@ -132,13 +142,15 @@ def our_side(options: argparse.Namespace) -> dict:
     from train.judge import JudgeTrainingConfig, train_judge
 
     connect()
+    together = options.queries_per_document or 1
     config = JudgeTrainingConfig(
         pairs=options.pairs,
         model=options.model,
         prompt=options.prompt,
         max_document_tokens=options.max_document_tokens,
-        batch=options.batch,
-        micro_batch=options.micro_batch,
+        batch=max(1, options.batch // together),
+        micro_batch=max(1, options.micro_batch // together),
+        queries_per_document=together,
         trained_layers=options.trained_layers,
         dtype=options.dtype,
         balance="natural",
@@ -146,8 +158,7 @@ def our_side(options: argparse.Namespace) -> dict:
         checkpoint_steps=10**6,
     )
     record = train_judge(config, Folder(options.out) / "judge", print)
-    pairs = record["steps"] * options.batch
-    loss = record["losses"][-1]["loss"]
+    pairs, loss = record["pairs"], record["losses"][-1]["loss"]
     return {"pairs": pairs, "pairs_per_second": pairs / record["seconds"], "loss": round(loss, 3)}
 
 

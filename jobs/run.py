@@ -79,6 +79,7 @@ class Run:
             "recipe": recipe.model_dump(mode="json"),
             "prices": recipe.prices.model_dump(),
         }
+        self._here = {"versions": {"relabel": __version__} | _versions(), "hardware": hardware.facts()}
 
     def stage(self, name: str, done: bool, work: Callable[[], Any]) -> None:
         """Run one stage unless it is done, and record its seconds; an interrupted stage's seconds add up."""
@@ -87,11 +88,7 @@ class Run:
             return
         interrupt.check()
         self.log(f"— {name}")
-        self._record |= {
-            "finished": None,
-            "versions": {"relabel": __version__} | _versions(),
-            "hardware": hardware.facts(),
-        }
+        self._record |= {"finished": None} | self._here
         self._add(name, 0.0)  # so that `relabel status` names the stage that is under way
         started = time.monotonic()
         try:

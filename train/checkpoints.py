@@ -39,6 +39,7 @@ class State:
         validations: {step, measure: value, …} in order; None for a measure that is undefined on the held-out rows.
         best_step: step with the best validation, None before the first.
         best_score: its selection measure.
+        pairs: query–document pairs of the steps so far, over all workers.
         seconds: wall time of the steps so far, earlier sessions included.
         sessions: how often the training was started.
     """
@@ -49,6 +50,7 @@ class State:
     validations: list[dict[str, float | None]] = field(default_factory=list)
     best_step: int | None = None
     best_score: float | None = None
+    pairs: int = 0
     seconds: float = 0.0
     sessions: int = 0
 

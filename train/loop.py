@@ -206,6 +206,7 @@ class _Training:
             self._check_position(rows, number)
             started = time.perf_counter()
             loss = self._step(rows)
+            pairs = self.task.pairs(rows)
             if not math.isfinite(loss):
                 raise RelabelError(
                     f"{self.job.out.uri}: step {self.state.step + 1}",
@@ -214,10 +215,11 @@ class _Training:
                     "set a lower learning_rate, or dtype float32, and restart",
                 )
             self.state.seconds += time.perf_counter() - started
+            self.state.pairs += round(self.ranks.mean(pairs) * self.ranks.count)
             self.state.losses.append(loss)
             self.state.step += 1
             done += 1
-            self._progress(rows, time.perf_counter() - started)
+            self._progress(pairs, time.perf_counter() - started)
             if self.state.step % self.config.checkpoint_steps == 0 or done == first + steps:
                 self._checkpoint()
                 if self.stopped:
@@ -259,12 +261,12 @@ class _Training:
             release_free_memory()
         return self.ranks.mean(float(np.mean(losses)))
 
-    def _progress(self, rows: pa.Table, seconds: float) -> None:
+    def _progress(self, pairs: int, seconds: float) -> None:
         state, total = self.state, self.job.total_steps
         if time.monotonic() - self._told < PROGRESS_SECONDS and state.step not in (1, total):
             return
         self._told = time.monotonic()
-        rate = self.task.pairs(rows) * self.ranks.count / seconds
+        rate = pairs * self.ranks.count / seconds
         left = (total - state.step) * state.seconds / state.step
         self.tell(
             f"step {state.step}/{total} · loss {np.mean(state.losses[-10:]):.4f} · {rate:,.1f} pairs/s · "
