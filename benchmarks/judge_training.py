@@ -139,7 +139,8 @@ def run_side(options: argparse.Namespace, arguments: list[str]) -> dict:
 def our_side(options: argparse.Namespace) -> dict:
     """`train-judge` as users run it, on Ray."""
     from jobs.cluster import connect
-    from train.judge import JudgeTrainingConfig, train_judge
+    from train.judge import train_judge
+    from train.judge_config import JudgeTrainingConfig
 
     connect()
     together = options.queries_per_document or 1

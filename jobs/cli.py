@@ -50,7 +50,7 @@ STAGES = {
         "generation",
     ),
     "train-judge": Stage(
-        "train.judge:JudgeTrainingConfig",
+        "train.judge_config:JudgeTrainingConfig",
         "train.judge:train_judge",
         "fine-tune a small LLM on human grades",
         "judge_training",

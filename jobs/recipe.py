@@ -29,7 +29,7 @@ from relabel.labels import AnyRule, AtPrecision, Keep
 from relabel.prepare import PrepareConfig
 from relabel.robustness.config import RobustnessOptions
 from relabel.storage import Folder
-from train.judge import JudgeTrainingConfig
+from train.judge_config import JudgeTrainingConfig
 from train.reranker import RerankerConfig
 
 #: What a recipe leaves to the run.

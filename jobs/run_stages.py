@@ -22,7 +22,7 @@ from relabel.promises.kept import measure_promises
 from relabel.robustness.config import RobustnessConfig
 from relabel.storage import Folder
 from relabel.tables import MANIFEST, Manifest, read_manifest
-from train.judge import JudgeTrainingConfig
+from train.judge_config import JudgeTrainingConfig
 
 Log = Callable[[str], None]
 

@@ -15,7 +15,8 @@ from relabel.storage import Folder
 from tests.relabel.language_models import FAMILIES, tiny_model
 from tests.train.tables import by_document, topic_pairs
 from train.graded_examples import EXAMPLES
-from train.judge import JudgeTask, JudgeTrainingConfig
+from train.judge_config import JudgeTrainingConfig
+from train.judge_task import JudgeTask
 from train.loop import Ranks
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]

@@ -17,7 +17,9 @@ from tests.train.tables import by_document, topic_pairs, write_pairs
 from train.grade_losses import pairwise
 from train.grade_model import GradeModel, load_causal_lm, packed, packed_tokens, padded
 from train.graded_examples import EXAMPLES
-from train.judge import MASS_WEIGHT, JudgeTask, JudgeTrainingConfig, train_judge
+from train.judge import train_judge
+from train.judge_config import JudgeTrainingConfig
+from train.judge_task import MASS_WEIGHT, JudgeTask
 from train.loop import Ranks
 from train.shared_documents import DOCUMENTS
 

@@ -14,7 +14,7 @@ from tests.train.encoders import tiny_encoder
 from tests.train.tables import TOPICS, topic_pairs, write_labels, write_pairs
 from train.config import TrainingConfig
 from train.encoders import encoder_pooling
-from train.judge import JudgeTrainingConfig
+from train.judge_config import JudgeTrainingConfig
 from train.loop import Ranks, learning_rate_share
 from train.losses import LOSSES
 from train.record import RECORD, STARTED, finished

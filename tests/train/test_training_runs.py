@@ -25,7 +25,8 @@ from tests.train.encoders import tiny_encoder
 from tests.train.tables import topic_pairs, write_labels, write_pairs
 from train import shuffle
 from train.checkpoints import download, newest
-from train.judge import JudgeTrainingConfig, train_judge
+from train.judge import train_judge
+from train.judge_config import JudgeTrainingConfig
 from train.reranker import RerankerConfig, train_reranker
 
 pytestmark = pytest.mark.integration
