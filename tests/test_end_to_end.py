@@ -20,7 +20,10 @@ SMALL = (
     "prepare.first_stage.depth=10",
     "held_out.max_queries=4",
     "test.max_queries=8",
-    "judge_training.epochs=1",
+    "generation.documents=12",
+    "generation.kv_cache_gib=1",
+    "generation.least_similarity=-1",
+    "weak_training.batch=2",
     "judge_training.pairs_per_epoch=16",
     "judge_training.validation_pairs=16",
     "judge.kv_cache_gib=1",
@@ -68,6 +71,8 @@ def _tables_are_as_documented(run: Folder) -> None:
     (judge,) = {name.split("/")[1] for name in run.names("judgements/", recursive=True)}
     tables = {
         "pairs": PAIRS,
+        "weak/written": PAIRS,
+        "weak": PAIRS,
         "human": PAIRS,
         "held_out": PAIRS,
         "test": PAIRS,
