@@ -159,7 +159,7 @@ def our_side(options: argparse.Namespace) -> dict:
         checkpoint_steps=10**6,
     )
     record = train_judge(config, Folder(options.out) / "judge", print)
-    pairs, loss = record["pairs"], record["losses"][-1]["loss"]
+    pairs, loss = record["pairs_trained"], record["losses"][-1]["loss"]
     return {"pairs": pairs, "pairs_per_second": pairs / record["seconds"], "loss": round(loss, 3)}
 
 

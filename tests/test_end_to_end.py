@@ -14,16 +14,15 @@ from relabel.records import JUDGEMENTS, LABELS, PAIRS, RANKINGS
 from relabel.storage import Folder
 from relabel.tables import read_manifest, read_whole
 
-#: The demo's recipe, cut to what shows that every stage works.
+#: The demo's recipe, cut to what shows that every stage works, and with written questions learned first.
 SMALL = (
     "prepare.max_queries=8",
     "prepare.first_stage.depth=10",
     "held_out.max_queries=4",
     "test.max_queries=8",
-    "generation.documents=12",
-    "generation.kv_cache_gib=1",
-    "generation.least_similarity=-1",
-    "weak_training.batch=2",
+    "generation={documents: 12, near: 2, least_similarity: -1, kv_cache_gib: 1, max_document_tokens: 64}",
+    "weak_training={batch: 2, balance: natural, queries_per_document: 3, other_queries: 2, validation_fraction: 0}",
+    "judge_training.epochs=1",
     "judge_training.pairs_per_epoch=16",
     "judge_training.validation_pairs=16",
     "judge.kv_cache_gib=1",

@@ -99,7 +99,7 @@ def write_record(
         "base_model": base_model,
         "config": config.model_dump(mode="json"),
         "steps": state.step,
-        "pairs": state.pairs,
+        "pairs_trained": state.pairs,
         "losses": [
             {"step": start + every, "loss": float(np.mean(state.losses[start : start + every]))}
             for start in range(0, len(state.losses), every)
