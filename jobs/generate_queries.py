@@ -51,7 +51,7 @@ def generate_queries(config: GenerateConfig, out: Folder, log: Callable[[str], N
     from jobs.shards import Stage, run_stage
 
     started = time.monotonic()
-    facts = config.model_dump(mode="json", exclude=ENGINE_SPEED)
+    facts = _facts(config)
     _same(out, facts)
     if out.exists(MANIFEST):
         log(f"generate-queries: done already in {out.uri}")
@@ -97,6 +97,13 @@ def generate_queries(config: GenerateConfig, out: Folder, log: Callable[[str], N
         "config": facts,
     }
     return write_pairs(config, written, out, about, log, started)
+
+
+def _facts(config: GenerateConfig) -> dict[str, Any]:
+    """What decides the pairs, with whole addresses."""
+    facts = config.model_dump(mode="json", exclude=ENGINE_SPEED)
+    facts["leave_out"] = [Folder(address).uri for address in config.leave_out]
+    return facts | {name: facts[name] and Folder(facts[name]).uri for name in ("pairs", "human")}
 
 
 def _same(out: Folder, facts: dict[str, Any]) -> None:
