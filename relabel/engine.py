@@ -22,7 +22,7 @@ class EngineConfig(Config):
     """Settings of the engine and of the actors that hold it.
 
     Attributes:
-        dtype: `auto` takes bfloat16 where the hardware computes in it, else float32; `encoder`: float32.
+        dtype: `auto` takes bfloat16 where the hardware computes in it, else float32; an encoder that judges: float32.
         shard_rows: rows a shard, the unit of work; null: chosen from engine and hardware, and printed.
         actors: actors with an engine each; a fixed pool.
         num_gpus: GPUs an actor; null: 1 × `tensor_parallel_size` where the cluster has GPUs, else 0.

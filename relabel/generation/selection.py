@@ -7,13 +7,15 @@ Near: for each document the queries closest to its own, of those that are `margi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 #: Rows of a block of the similarity matrix.
-BLOCK = 1_024
+BLOCK = 256
+#: Closest queries that are put in order at once; the others only where these do not suffice.
+CLOSEST = 64
 
 
 class Selection(NamedTuple):
@@ -46,10 +48,20 @@ def selected(
         closeness[same[block, None] == same[None]] = -np.inf
         for row, values in enumerate(closeness, start):
             taken: set[int] = set()
-            for place in np.argsort(-values, kind="stable"):
+            for place in _by_closeness(values):
                 if len(taken) == near or values[place] == -np.inf:
                     break
                 if same[place] not in taken:
                     taken.add(int(same[place]))
                     found.append((int(kept[row]), int(kept[place])))
     return Selection(kept, found)
+
+
+def _by_closeness(values: np.ndarray) -> Iterator[int]:
+    """Places of the values in falling order, equal ones in the order of their places."""
+    rest = np.arange(len(values))
+    if len(values) > CLOSEST:
+        least = -np.partition(-values, CLOSEST)[CLOSEST]
+        above, rest = np.flatnonzero(values > least), np.flatnonzero(values <= least)
+        yield from above[np.argsort(-values[above], kind="stable")].tolist()
+    yield from rest[np.argsort(-values[rest], kind="stable")].tolist()

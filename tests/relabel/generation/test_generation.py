@@ -131,6 +131,7 @@ def test_selection_in_blocks_is_that_of_the_whole(monkeypatch):
     arguments = (queries, documents, list(range(90)), 0.8, 3, 0.1)
     whole = selected(*arguments)
     monkeypatch.setattr(selection, "BLOCK", 7)
+    monkeypatch.setattr(selection, "CLOSEST", 2)
     assert selected(*arguments).near == whole.near
     assert 0 < len(whole.near) <= 3 * len(whole.kept)
     for document, query in whole.near:
