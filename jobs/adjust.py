@@ -72,7 +72,8 @@ def adjust(config: AdjustConfig, out: Folder, log: Callable[[str], None] = print
         rule, promise = learn(rule, people, judged, originals=originals)
         for sentence in promise["sentences"]:
             log(f"adjust {rule.name}: {sentence}")
-    scale = read_manifest(pairs, "pairs").scale
+    prepared = read_manifest(pairs, "pairs")
+    scale = prepared.scale
     plan = _plan_over(pairs, judgements)
     if not plan:
         log(f"adjust: {judgements.uri} was not planned over these pairs: its {judged.rows} rows go into memory")
@@ -99,7 +100,9 @@ def adjust(config: AdjustConfig, out: Folder, log: Callable[[str], None] = print
             "judge_id": judge,
             "judge_model": judged.about.get("model"),
             "judge_folder": judged.about.get("judge_folder"),
-            "example_queries": judged.about.get("example_queries"),
+            "example_queries": sorted(
+                {query for about in (judged.about, prepared.about) for query in about.get("example_queries") or ()}
+            ),
             "selected_on": _selected_on(judged, [out.uri] if promise else []),
             "pairs": pairs.uri,
             "judgements": judgements.uri,

@@ -19,22 +19,21 @@ from typing import Any
 
 from relabel.engine import ENGINE_SPEED, environment
 from relabel.errors import ConfigError, InputError
-from relabel.generation.config import GENERATED, GenerateConfig
+from relabel.generation.config import AFTERWARDS, GenerateConfig
 from relabel.generation.documents import chosen_documents, shots_of
 from relabel.generation.pairs import write_pairs
 from relabel.generation.prompt import SHOTS, QueryPrompt, Shot, shots_id
 from relabel.generation.writer import QueryWriter
 from relabel.hardware import compute_dtype
 from relabel.ledger import Marker
-from relabel.lineage import query_fingerprint
+from relabel.lineage import GENERATED, query_fingerprint
 from relabel.models import check_context, local_model, model_fingerprint
+from relabel.scoring import architecture
 from relabel.storage import Folder
 from relabel.tables import MANIFEST, Manifest, TableWriter, read_manifest
 
 #: Documents a shard: half a minute of work or so on a CPU of two cores, less on a GPU.
 SHARD_ROWS = {"cpu": 128, "gpu": 4_096}
-#: Fields that change no query: how fast they come, and what is done with them afterwards.
-AFTERWARDS = frozenset({"encoder", "least_similarity", "near", "margin", "leave_out"})
 
 
 def generate_queries(config: GenerateConfig, out: Folder, log: Callable[[str], None] = print) -> Manifest:
@@ -61,6 +60,8 @@ def generate_queries(config: GenerateConfig, out: Folder, log: Callable[[str], N
         config = config.model_copy(update={"num_gpus": config.tensor_parallel_size if gpus() else 0})
     shots = shots_of(Folder(config.human), config.examples, config.seed) if config.human else SHOTS[: config.examples]
     dtype = compute_dtype(config.dtype, config.on_gpu)
+    if architecture(local_model(config.encoder)) != "bi-encoder":
+        raise InputError(f"encoder {config.encoder}", "a cross-encoder", "a bi-encoder")
     task = _task_id(config, shots, dtype.value)
     log(f"generate-queries: {config.model}, {len(shots)} examples, dtype {dtype.value} ({dtype.reason})")
     documents, written = out / "documents", out / "written"
@@ -75,7 +76,7 @@ def generate_queries(config: GenerateConfig, out: Folder, log: Callable[[str], N
         kind="pairs",
         task_id=task,
         worker=QueryWriter,
-        arguments={"config": config, "shots": shots},
+        arguments={"config": config.model_copy(update={"dtype": dtype.value}), "shots": shots},
         shard_rows=config.shard_rows or SHARD_ROWS["gpu" if config.on_gpu else "cpu"],
         scale=None,
         about={"label_source": GENERATED, "task_id": task, "config": facts},

@@ -79,9 +79,11 @@ class GenerationSection(GenerateConfig):
 
     Attributes:
         documents_from: the table whose documents get queries: `pairs`, the set to re-label, or `human`.
+        model: the causal LM that writes; null: the recipe's `judge.model`.
     """
 
     documents_from: Literal["pairs", "human"] = "pairs"
+    model: str | None = None
 
 
 class Prices(Config):
@@ -212,7 +214,9 @@ def section_values(name_or_path: str, section: str) -> dict[str, Any]:
         judge |= values.get("judge") or {}
         found = found | {name: judge[name] for name in FROM_JUDGE}
     if section == "generation":
-        found = {key: value for key, value in found.items() if key != "documents_from"}
+        judge = JudgeConfig.model_fields["model"].get_default()
+        judge = (values.get("judge") or {}).get("model", judge)
+        found = {"model": judge} | {key: value for key, value in found.items() if key != "documents_from"}
     if section == "robustness":
         found = found | {"judge": values.get("judge") or {}}
     return found

@@ -17,6 +17,7 @@ from relabel.engine import ENGINE_SPEED
 from relabel.errors import ConfigError, InputError
 from relabel.evidence.circularity import refuse_shared_queries
 from relabel.evidence.evaluate import METRICS, read_test
+from relabel.generation.config import AFTERWARDS
 from relabel.judges.config import JUDGE_SPEED, MODEL_FREE
 from relabel.judges.panel import member_configs
 from relabel.ledger import PLAN
@@ -32,7 +33,8 @@ def check_models(recipe: Recipe) -> None:
     """Raises InputError for a model that is not there, before anything else is done; package models are made."""
     names = {recipe.reranker.model, zero_shot(recipe)}
     judges = member_configs(recipe.judge) if recipe.judge.engine == "panel" else [recipe.judge]
-    names |= {recipe.generation.model, recipe.generation.encoder} if recipe.generation else set()
+    if recipe.generation:
+        names |= {recipe.generation.model or recipe.judge.model, recipe.generation.encoder}
     names |= {judge.model for judge in judges if judge.engine not in MODEL_FREE}
     for name in sorted(names):
         local_model(name)
@@ -102,7 +104,10 @@ def same_recipe(recipe: Recipe, folder: Folder) -> None:
     for section, files in BEGUN.items():
         if not any(folder.exists(file) for file in files):
             continue
-        was, wanted = (_without(values.get(section), SPEED_ONLY.get(section, frozenset())) for values in (before, now))
+        free = SPEED_ONLY.get(section, frozenset())
+        if section == "generation" and not folder.exists(f"weak/{MANIFEST}"):
+            free |= AFTERWARDS
+        was, wanted = (_without(values.get(section), free) for values in (before, now))
         difference = _difference(was, wanted, section)
         if difference:
             key, old, new = difference

@@ -38,6 +38,7 @@ def generated(recipe: Recipe, folder: Folder, out: Folder, log: Log) -> dict[str
     section = recipe.generation
     addresses = {"pairs": (folder / section.documents_from).uri, "human": (folder / "human").uri}
     addresses["leave_out"] = [(folder / name).uri for name in ("test", "held_out") if getattr(recipe, name)]
+    addresses["model"] = section.model or recipe.judge.model
     values = section.model_dump(exclude={"documents_from"}) | addresses
     manifest = generate_queries(GenerateConfig(**values), out, log)
     return _counts(manifest) | {key: manifest.about[key] for key in ("tokens", "busy_seconds", "funnel")}

@@ -1,7 +1,8 @@
 """The sharded stage on Ray Data: a source yields one block a shard, workers turn it into rows, a sink commits it.
 
 Reading, working and committing overlap as Ray Data streams. Finished shards are skipped, a killed run loses the
-shards in flight at most, and the stage ends by reconciling (see `relabel.ledger`). Used by `judge` and `adjust`.
+shards in flight at most, and the stage ends by reconciling (see `relabel.ledger`). Used by `judge`, `adjust` and
+`generate-queries`.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ import pyarrow as pa
 from relabel.storage import Folder
 
 QUERIES_SEEN = "queries_seen.parquet"
+#: Source of labels that come with a query which a language model wrote (`relabel.generation`).
+GENERATED = "generated"
 
 
 def query_fingerprint(text: str) -> str:

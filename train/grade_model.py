@@ -97,7 +97,15 @@ class GradeModel(torch.nn.Module):
         with torch.inference_mode():
             expected = torch.cat([self.lm(input_ids=torch.tensor([ids])).logits[:, -1] for ids in prompts])
             alone = self.forward(*padded(prompts, 0))
-            together = self.forward(**packed(prompts, [0, 0], 0)) if shared else alone
+            try:
+                together = self.forward(**packed(prompts, [0, 0], 0)) if shared else alone
+            except (TypeError, ValueError, RuntimeError, IndexError) as error:  # what families make of another mask
+                raise InputError(
+                    f"model {type(self.lm).__name__}",
+                    f"an error where two prompts share what they begin with ({str(error)[:200]})",
+                    "a causal LM that takes a mask of its attention",
+                    NOT_SHARED,
+                ) from None
         name = f"model {type(self.lm).__name__}"
         difference = float((expected - alone).abs().max())
         if difference > TOLERANCE:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from relabel.prompts import PROMPTS
 from relabel.robustness.augmentation import Augmentation
 from train.config import TrainingConfig
 from train.graded_examples import Balance
@@ -83,7 +84,10 @@ class JudgeTrainingConfig(TrainingConfig):
     @property
     def pairs_at_once(self) -> int:
         """Those of as many rows as have `TOKENS_AT_ONCE` tokens where all use up their budgets."""
-        a_row = self.max_document_tokens + self.pairs_a_row * self.max_query_tokens
+        message = PROMPTS[self.prompt].user if self.prompt in PROMPTS else "{query}{document}"
+        shared = message.index("{document}") < message.index("{query}")  # else each query has its copy of the document
+        documents = 1 if shared else self.pairs_a_row
+        a_row = documents * self.max_document_tokens + self.pairs_a_row * self.max_query_tokens
         return self.pairs_a_row * max(1, TOKENS_AT_ONCE // a_row)
 
     @model_validator(mode="after")
@@ -92,6 +96,12 @@ class JudgeTrainingConfig(TrainingConfig):
             raise ValueError(
                 "several queries a document (queries_per_document, other_queries), or ranked_within: batch"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _documents_are_as_they_were_labelled(self) -> JudgeTrainingConfig:
+        if self.augment.share and self.pairs_a_row > 1:
+            raise ValueError("augment.share: 0 where documents have several queries: they share one text")
         return self
 
     @model_validator(mode="after")

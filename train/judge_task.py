@@ -27,6 +27,8 @@ from train.shared_documents import pair_rows
 #: Weight of the mass on the grades in the loss. With 1 (full cross-entropy) the 135 M model was near chance after 30
 #: steps on DL 2019 (1.36 of ln 4 = 1.39), with 0.02 at 1.23; the mass still rises past a half within 20 steps.
 MASS_WEIGHT = 0.02
+#: Documents whose prompts are encoded at once to measure them.
+MEASURED_AT_ONCE = 512
 
 
 @dataclass
@@ -97,8 +99,11 @@ class JudgeTask:
         """Tokens of each row of `DOCUMENTS` in the model."""
         from train.grade_model import packed_tokens
 
-        pairs = pair_rows(documents)
-        return packed_tokens(self._prompts(pairs), [pair["document"] for pair in pairs])
+        lengths: list[int] = []
+        for start in range(0, documents.num_rows, MEASURED_AT_ONCE):
+            pairs = pair_rows(documents.slice(start, MEASURED_AT_ONCE))
+            lengths += packed_tokens(self._prompts(pairs), [pair["document"] for pair in pairs])
+        return lengths
 
     def _prompts(self, rows: list[dict]) -> list[list[int]]:
         """The prompts' token ids."""
@@ -132,10 +137,12 @@ class JudgeTask:
         return self.encoder.tokenizer.eos_token_id or 0
 
     def loss(self, model, batch: dict[str, Any]):
-        """The weighted mean grade loss − `MASS_WEIGHT`·log p(one of the grades) + the weighted pairwise loss.
+        """The mean grade loss − `MASS_WEIGHT`·log p(one of the grades) + the weighted pairwise loss.
 
-        The second term alone would be the larger part of a full-vocabulary cross-entropy at the start, when almost no
-        mass is on the grades: it would shift the whole model before a grade is learned.
+        Means are over documents, and for each the weighted mean of its pairs, so that they do not depend on how a batch
+        is cut into parts; the pairwise loss, which compares what goes through together, does. The second term alone
+        would be the larger part of a full-vocabulary cross-entropy at the start, when almost no mass is on the grades:
+        it would shift the whole model before a grade is learned.
         """
         import torch
 
@@ -143,11 +150,13 @@ class JudgeTask:
         labels = torch.tensor(self.encoder.label_token_ids, device=logprobs.device)
         on_grades = logprobs[:, labels].logsumexp(-1)
         grades = logprobs[:, labels] - on_grades[:, None]
-        weights = batch["weights"] / batch["weights"].sum()
+        weights, documents = batch["weights"], batch["documents"]
+        of_document = torch.zeros(int(documents[-1]) + 1, device=weights.device).index_add(0, documents, weights)
+        shares = weights / of_document[documents] / len(of_document)
         each = GRADE_LOSSES[self.config.loss](grades, **batch["allowed"])
-        loss = (weights * each).sum() - MASS_WEIGHT * on_grades.mean()
+        loss = (shares * (each - MASS_WEIGHT * on_grades)).sum()
         if self.config.ranking_weight:
-            within = batch["documents"] if self.config.ranked_within == "document" else None
+            within = documents if self.config.ranked_within == "document" else None
             loss = loss + self.config.ranking_weight * pairwise(grades, **batch["allowed"], within=within)
         return loss
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
+from relabel.lineage import query_fingerprint
 from train.shuffle import identity_hash
 
 DOCUMENTS = pa.schema(
@@ -45,14 +46,14 @@ class OtherQueries:
 
     def __init__(self, count: int, weight: float, seed: int):
         self.count, self.weight, self._seed = count, weight, seed
-        self._queries: dict[str, None] = {}
+        self._queries: dict[str, str] = {}
         self._labelled: list[int] = []
         self._sorted: np.ndarray | None = None
 
     def know(self, row: dict) -> None:
         """One labelled pair: its query can be drawn for any document but this one."""
         if self.count:
-            self._queries[row["query"]] = None
+            self._queries.setdefault(query_fingerprint(row["query"]), row["query"])
             self._labelled.append(_pair_hash(row["query"], row["title"], row["text"]))
 
     def draw(self, title: str, text: str, own: list[str]) -> list[str]:
@@ -60,12 +61,16 @@ class OtherQueries:
         if not self.count:
             return []
         if self._sorted is None:
-            self._names, self._sorted = list(self._queries), np.sort(np.array(self._labelled, np.uint64))
+            self._texts, self._sorted = list(self._queries.values()), np.sort(np.array(self._labelled, np.uint64))
         random = np.random.default_rng(identity_hash(self._seed, "other queries", title, text))
-        drawn: dict[str, None] = {}
-        for place in random.integers(len(self._names), size=DRAWS * self.count):
-            query = self._names[int(place)]
-            if len(drawn) < self.count and query not in own and not self._is_labelled(query, title, text):
+        taken, drawn = {query_fingerprint(query) for query in own}, {}
+        for place in random.integers(len(self._texts), size=DRAWS * self.count):
+            query = self._texts[int(place)]
+            if (
+                len(drawn) < self.count
+                and query_fingerprint(query) not in taken
+                and not self._is_labelled(query, title, text)
+            ):
                 drawn[query] = None
         return list(drawn)
 
@@ -128,4 +133,4 @@ def _neighbours(rows: list[dict], most: int) -> Iterator[list[dict]]:
 
 
 def _pair_hash(query: str, title: str, text: str) -> int:
-    return identity_hash("pair", query, title, text)
+    return identity_hash("pair", query_fingerprint(query), title, text)

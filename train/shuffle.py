@@ -115,6 +115,8 @@ class Shuffler:
         for path in self._paths:
             rows = pq.read_table(path).sort_by("key").drop_columns(["key"])
             path.unlink()
+            if not rows.num_rows:
+                continue
             rows = self._gather(rows) if self._gather else rows
             yield rows.append_column("length", pa.array(self._lengths(rows), pa.int64()))
 

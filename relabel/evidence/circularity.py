@@ -14,23 +14,24 @@ from typing import Any
 import pyarrow as pa
 
 from relabel.errors import CircularEvidence
-from relabel.lineage import QUERIES_SEEN, query_fingerprint, read_queries_seen, seen_by_judge
+from relabel.lineage import GENERATED, QUERIES_SEEN, query_fingerprint, read_queries_seen, seen_by_judge
 from relabel.storage import Folder
 from relabel.tables import read_parts
 
 
 def refuse_judge_labels(pairs: pa.Table, where: str) -> pa.Table:
-    """`pairs` as they are, where none of the labels was made by a judge.
+    """`pairs` as they are, where none of the labels was made by a judge, or by a model that wrote the query.
 
     Raises:
-        CircularEvidence: naming the judge and counting its labels.
+        CircularEvidence: naming the sources and counting their labels.
     """
     sources = Counter(pairs["label_source"].to_pylist())
-    machine = {source: count for source, count in sources.items() if source.startswith("judge:")}
+    machine = {source: count for source, count in sources.items() if source.startswith("judge:") or source == GENERATED}
     if machine:
+        made = "of queries that a model wrote" if set(machine) == {GENERATED} else "made by a judge"
         raise CircularEvidence(
             where,
-            f"{sum(machine.values())} labels made by a judge ({', '.join(sorted(machine))})",
+            f"{sum(machine.values())} labels {made} ({', '.join(sorted(machine))})",
             "labels given by people",
             "evaluate on a pairs table prepared with --label-source human",
         )

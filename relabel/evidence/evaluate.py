@@ -126,7 +126,8 @@ def _one_system(trainings: list[tuple[System, Ranked]], gain: Gain) -> tuple[Sys
     if len(trainings) == 1:
         return system, ranked
     reached = [float(np.nanmean(one.values[ndcg_name(gain)])) for _, one in trainings]
-    return replace(system, about=system.about | {"trainings": reached}), averaged([one for _, one in trainings])
+    system = replace(system, name=training_of(system.name), about=system.about | {"trainings": reached})
+    return system, averaged([one for _, one in trainings])
 
 
 def read_test(folder: Folder, first_stage: bool) -> pa.Table:

@@ -6,6 +6,6 @@
 `relabel generate-queries` runs it; `relabel train-judge` learns from the pairs before it learns from human grades.
 """
 
-from relabel.generation.config import GENERATED, GenerateConfig
+from relabel.generation.config import GenerateConfig
 
-__all__ = ["GENERATED", "GenerateConfig"]
+__all__ = ["GenerateConfig"]

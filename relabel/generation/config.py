@@ -6,8 +6,8 @@ from pydantic import Field
 
 from relabel.engine import EngineConfig
 
-#: Source of the labels of written queries.
-GENERATED = "generated"
+#: Fields that change no query, but what becomes of those that were written.
+AFTERWARDS = frozenset({"encoder", "least_similarity", "near", "margin", "leave_out"})
 
 
 class GenerateConfig(EngineConfig):

@@ -88,7 +88,9 @@ def shots_of(human: Folder, count: int, seed: int) -> tuple[Shot, ...]:
             if query not in best or order < best[query][0]:
                 best[query] = (order, Shot(document, row["query"]))
     if not best:
-        raise InputError(human.uri, "no relevant pair", "human grades with relevant pairs", "leave out human")
+        raise InputError(
+            human.uri, "no relevant pair", "human grades with relevant pairs", "add some, or give no --human"
+        )
     return tuple(shot for _, shot in sorted(best.values(), key=lambda one: one[0])[:count])
 
 

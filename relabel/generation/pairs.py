@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from relabel.errors import InputError
-from relabel.generation.config import GENERATED, GenerateConfig
+from relabel.generation.config import GenerateConfig
 from relabel.generation.selection import selected
-from relabel.lineage import query_fingerprint
+from relabel.lineage import GENERATED, query_fingerprint
 from relabel.models import local_model
 from relabel.prepare.pairs_writer import PairsWriter
 from relabel.records import Scale
@@ -41,19 +41,24 @@ def write_pairs(
         about: for the manifest, which gains counts and `seconds` since `started`.
 
     Raises:
-        InputError: for an encoder that is none, and where no query is kept.
+        InputError: where no query was written, or none is kept.
     """
     table = read_whole(written, "pairs", ["doc_id", "query", "title", "text"])
     rows = table.to_pylist()
     read = len(rows)
     barred = {query_fingerprint(query) for address in config.leave_out for query in _queries(Folder(address))}
     rows = [row for row in rows if query_fingerprint(row["query"]) not in barred]
+    if not rows:
+        raise InputError(
+            written.uri,
+            f"no written query: {read} in the table, {read} of them in tables to leave out, the others in quarantine",
+            "queries for the documents",
+            "look into its quarantine, give better examples (human), or take a larger model",
+        )
     documents = [document_text(row["title"], row["text"]) for row in rows]
     names = [query_fingerprint(row["query"]) for row in rows]
     limits = {"query": config.max_query_tokens + 8, "document": config.max_document_tokens}
     encoder = TextScorer(local_model(config.encoder), BATCH, "float32", "cpu", limits)
-    if encoder.architecture != "bi-encoder":
-        raise InputError(f"encoder {config.encoder}", f"a {encoder.architecture}", "a bi-encoder")
     number = {name: place for place, name in enumerate(dict.fromkeys(names))}
     found = selected(
         encoder.vectors([row["query"] for row in rows], "query"),

@@ -50,15 +50,15 @@ class QueryPrompt:
     Args:
         shots: the examples, in order.
         tokenizer: a fast tokenizer of transformers.
-        max_document_tokens: budget of a document, those of the examples included.
+        max_document_tokens: budget of a document, and of each document and query of the examples.
     """
 
     def __init__(self, shots: tuple[Shot, ...], tokenizer: Any, max_document_tokens: int):
         self._tokenizer, self._cutter, self._budget = tokenizer, TextCutter(tokenizer), max_document_tokens
         documents, _ = self._cutter.cut([_line(shot.document) for shot in shots], max_document_tokens)
+        queries, _ = self._cutter.cut([_line(shot.query) for shot in shots], max_document_tokens)
         self._head = "".join(
-            f"{DOCUMENT}{document}{QUERY} {_line(shot.query)}\n\n"
-            for document, shot in zip(documents, shots, strict=True)
+            f"{DOCUMENT}{document}{QUERY} {query}\n\n" for document, query in zip(documents, queries, strict=True)
         )
         self.longest = len(self._tokens([f"{self._head}{DOCUMENT}{QUERY}"])[0]) + max_document_tokens + 16
 

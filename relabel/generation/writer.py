@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow as pa
 
 from relabel.engine import Engine
-from relabel.generation.config import GENERATED, GenerateConfig
+from relabel.generation.config import GenerateConfig
 from relabel.generation.prompt import QueryPrompt, Shot
 from relabel.hardware import compute_dtype
 from relabel.ledger import Shard
-from relabel.lineage import query_fingerprint
+from relabel.lineage import GENERATED, query_fingerprint
 from relabel.models import local_model
 from relabel.records import PAIRS, QUARANTINE
 from relabel.scoring import document_text

@@ -56,6 +56,16 @@ def test_robustness_takes_seed_and_judge_of_the_recipe(recipe):
     assert RobustnessConfig.load(values | {"pairs": "p"}, "recipe").judge.engine == "lexical"
 
 
+def test_queries_are_written_by_the_judge_unless_another_is_named(tmp_path):
+    """`generation.model` follows `judge.model`, in a run and for the stage alone."""
+    (tmp_path / "own.yaml").write_text("judge: {model: mine}\ngeneration: {documents: 5, documents_from: human}\n")
+    assert section_values(str(tmp_path / "own.yaml"), "generation") == {"model": "mine", "seed": 13, "documents": 5}
+    values = section_values("trec-dl", "generation")
+    assert values["model"] == "smollm2-135m-instruct"
+    assert "documents_from" not in values
+    assert load_recipe("trec-dl").generation.model is None
+
+
 def test_repeats_name_the_trainings_of_a_rule(recipe):
     """One re-ranker a rule, or several with numbered folders."""
     assert load_recipe(str(recipe)).trainings("keep") == ["keep"]

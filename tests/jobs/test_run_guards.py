@@ -45,6 +45,20 @@ def test_a_recipe_may_change_where_nothing_was_begun(recipe, folder):
     same_recipe(recipe("prepare.dataset=other", "reranker.loss=mse", "evaluate.gain=exponential"), folder)
 
 
+def test_what_becomes_of_written_queries_may_change_until_it_is_done(recipe, tmp_path):
+    """Queries that are written stay; the threshold may be lowered after an error about it, in the same folder."""
+    written = ("generation={documents: 9}", "weak_training={epochs: 1}")
+    run = Folder(tmp_path / "written")
+    Run(recipe(*written), run, lambda line: None)
+    run.write_json("weak/documents/table.json", {})
+    same_recipe(recipe(*written, "generation.least_similarity=0.2", "generation.actors=3"), run)
+    with pytest.raises(ConfigError, match=r"generation\.documents: found 9, and now 8"):
+        same_recipe(recipe(*written, "generation.documents=8"), run)
+    run.write_json("weak/table.json", {})
+    with pytest.raises(ConfigError, match=r"generation\.least_similarity"):
+        same_recipe(recipe(*written, "generation.least_similarity=0.2"), run)
+
+
 def test_what_was_begun_keeps_its_recipe(recipe, folder):
     """Pairs that were prepared, a judge that trains and labels that exist refuse another recipe, by key."""
     folder.write_json("pairs/table.json", {})

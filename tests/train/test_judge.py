@@ -138,10 +138,17 @@ def test_weights_and_comparisons_by_hand(task):
         mass, grades = logprobs.logsumexp(-1), logprobs.log_softmax(-1)
         low, high = grades[:, :2].logsumexp(-1), grades[:, 2:].logsumexp(-1)
         graded = -(1.5 * (grades[0, 3] + grades[2, 3]) + 0.25 * (low[1] + low[3])) / 3.5
+        on_grades = (1.5 * (mass[0] + mass[2]) + 0.25 * (mass[1] + mass[3])) / 3.5
         apart = high - low
         ranked = torch.nn.functional.softplus(torch.stack([apart[1] - apart[0], apart[3] - apart[2]])).mean()
-        expected = graded - MASS_WEIGHT * mass.mean() + 2 * ranked
+        expected = graded - MASS_WEIGHT * on_grades + 2 * ranked
         assert built.loss(model, batch).item() == pytest.approx(expected.item(), abs=1e-5)
+    halves = [built.loss(model, built.collate(rows.slice(place, 1))).item() for place in (0, 1)]
+    assert np.mean(halves) == pytest.approx(expected.item(), abs=1e-4)
+    with pytest.raises(ConfigError, match=r"augment\.share: 0 where documents have several queries"):
+        JudgeTrainingConfig.load(
+            {"pairs": "p", "other_queries": 1, "augment": {"share": 0.2, "perturbations": ["typos"]}}, "recipe"
+        )
     with pytest.raises(ConfigError, match="several queries a document"):
         JudgeTrainingConfig.load({"pairs": "p", "ranking_weight": 1, "ranked_within": "document"}, "recipe")
 

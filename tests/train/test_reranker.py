@@ -251,3 +251,6 @@ def test_shared_fields_have_one_meaning():
     assert RerankerConfig(labels="", batch=3, group=100).rows_at_once == 1
     assert JudgeTrainingConfig(pairs="", batch=20).rows_at_once == 5
     assert JudgeTrainingConfig(pairs="", max_document_tokens=96, max_query_tokens=32).rows_at_once == 16
+    several = {"pairs": "", "batch": 8, "max_document_tokens": 100, "max_query_tokens": 30, "other_queries": 5}
+    assert JudgeTrainingConfig(**several, prompt="terse-0-3").rows_at_once == 8
+    assert JudgeTrainingConfig(**several, prompt="graded-0-3").rows_at_once == 2  # the document follows each query

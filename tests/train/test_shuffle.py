@@ -76,6 +76,21 @@ def test_many_buckets_and_files(write, monkeypatch):
     assert abs(np.corrcoef(np.arange(3000), names)[0, 1]) < 0.1
 
 
+def test_buckets_without_rows(tmp_path, monkeypatch):
+    """Where far fewer rows come than were expected, buckets are empty; nothing measures or gathers an empty table."""
+    monkeypatch.setattr(shuffle, "BUCKET_ROWS", 10)
+
+    def lengths(some: pa.Table) -> list[int]:
+        assert some.num_rows
+        return some["name"].to_pylist()
+
+    shuffler = Shuffler(ROW, tmp_path / "scratch", 1000, lengths)
+    for number in range(20):
+        shuffler.add({"name": number}, number)  # small keys alone, as a limit keeps them
+    epoch = shuffler.write(Folder(tmp_path / "out"), batch_rows=4, ranks=1, seed=0)
+    assert (epoch.rows, epoch.left_over) == (20, 0)
+
+
 def test_batches_hold_similar_lengths(write):
     """Within a batch lengths differ far less than in the whole."""
     _, (rows,) = write(5000, batch=20)

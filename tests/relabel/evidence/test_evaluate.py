@@ -306,6 +306,13 @@ def test_labels_of_a_judge_are_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_labels_of_written_queries_are_refused(tmp_path):
+    """A model wrote the query and an encoder chose the documents: no evidence about encoders."""
+    write_test_table(Folder(tmp_path / "test"), source="generated")
+    with pytest.raises(CircularEvidence, match=r"labels of queries that a model wrote \(generated\)"):
+        evaluate(config(Folder(tmp_path / "test")), Folder(tmp_path / "out"))
+
+
 def test_queries_seen_by_a_re_ranker_are_refused(tmp_path):
     """Two seen queries, written otherwise in training, are counted and named; nothing is scored."""
     test, model = Folder(tmp_path / "test"), Folder(tmp_path / "model")

@@ -7,13 +7,13 @@ import pyarrow as pa
 import pytest
 
 from relabel.errors import InputError
-from relabel.generation.config import GENERATED, GenerateConfig
+from relabel.generation.config import GenerateConfig
 from relabel.generation.documents import chosen_documents, shots_of
 from relabel.generation.pairs import write_pairs
 from relabel.generation.prompt import SHOTS, QueryPrompt, Shot, shots_id
 from relabel.generation.selection import selected
 from relabel.generation.writer import cleaned, refusal
-from relabel.lineage import query_fingerprint
+from relabel.lineage import GENERATED, query_fingerprint
 from relabel.records import PAIRS, Scale
 from relabel.storage import Folder
 from relabel.tables import TableWriter, read_whole
@@ -165,6 +165,9 @@ def test_weak_pairs(tmp_path, table):
         found["query_id"].to_pylist(), key=found["query_id"].to_pylist().index
     )
     assert "5 written, 3 kept" in lines[-1]
+    every = config.model_copy(update={"leave_out": [written.uri]})
+    with pytest.raises(InputError, match=r"no written query: 5 in the table, 5 of them in tables to leave out"):
+        write_pairs(every, written, out, {}, lines.append, 0.0)
     with pytest.raises(InputError, match=r"none of 4 written queries with a cosine of 0\.999.*lower least_similarity"):
         write_pairs(config.model_copy(update={"least_similarity": 0.999}), written, out, {}, lines.append, 0.0)
 
