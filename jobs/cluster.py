@@ -67,6 +67,13 @@ def gpus() -> float:
     return ray.cluster_resources().get("GPU", 0)
 
 
+def with_gpus(config, needed: int):
+    """An engine's configuration with the GPUs of an actor settled: what it says, else `needed` where there are any."""
+    if config.num_gpus is not None:
+        return config
+    return config.model_copy(update={"num_gpus": needed if gpus() else 0})
+
+
 def _settle_data() -> None:
     """Ray Data as our shards need it: one block a shard, actors that are started again, quiet."""
     import ray.data

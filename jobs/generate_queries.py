@@ -27,7 +27,7 @@ from relabel.generation.writer import QueryWriter
 from relabel.hardware import compute_dtype
 from relabel.ledger import Marker
 from relabel.lineage import GENERATED, query_fingerprint
-from relabel.models import check_context, local_model, model_fingerprint
+from relabel.models import check_context, load_tokenizer, local_model, model_fingerprint
 from relabel.scoring import architecture
 from relabel.storage import Folder
 from relabel.tables import MANIFEST, Manifest, TableWriter, read_manifest
@@ -46,7 +46,7 @@ def generate_queries(config: GenerateConfig, out: Folder, log: Callable[[str], N
         InputError: for a model or table that cannot be used, and where no query is kept.
         LedgerError: where rows were lost or doubled.
     """
-    from jobs.cluster import connect, gpus
+    from jobs.cluster import connect, with_gpus
     from jobs.shards import Stage, run_stage
 
     started = time.monotonic()
@@ -56,8 +56,7 @@ def generate_queries(config: GenerateConfig, out: Folder, log: Callable[[str], N
         log(f"generate-queries: done already in {out.uri}")
         return read_manifest(out, "pairs")
     connect(log)
-    if config.num_gpus is None:
-        config = config.model_copy(update={"num_gpus": config.tensor_parallel_size if gpus() else 0})
+    config = with_gpus(config, config.tensor_parallel_size)
     shots = shots_of(Folder(config.human), config.examples, config.seed) if config.human else SHOTS[: config.examples]
     dtype = compute_dtype(config.dtype, config.on_gpu)
     if architecture(local_model(config.encoder)) != "bi-encoder":
@@ -125,15 +124,8 @@ def _same(out: Folder, facts: dict[str, Any]) -> None:
 
 def _task_id(config: GenerateConfig, shots: tuple[Shot, ...], dtype: str) -> str:
     """`generate-<16 hex>` over what decides the queries; fails early where model and prompt do not fit."""
-    from transformers import AutoTokenizer
-
     folder = local_model(config.model)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"model {folder}", f"no usable tokenizer ({error})", "tokenizer.json beside the model"
-        ) from None
+    tokenizer = load_tokenizer(folder)
     check_context(folder, QueryPrompt(shots, tokenizer, config.max_document_tokens).longest + config.max_query_tokens)
     facts = [model_fingerprint(folder), dtype, shots_id(shots), config.max_document_tokens, config.max_query_tokens]
     return f"generate-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"

@@ -20,7 +20,7 @@ from relabel.judges.config import JUDGE_SPEED, MODEL_FREE, PROMPTED, judge_dtype
 from relabel.judges.panel import check_members, member_configs
 from relabel.ledger import Marker, Shard
 from relabel.lineage import trained_folder
-from relabel.models import PACKAGE_MODELS, check_context, local_model
+from relabel.models import PACKAGE_MODELS, check_context, load_tokenizer, local_model
 from relabel.prompts import asked
 from relabel.prompts.few_shot import example_queries
 from relabel.storage import Folder
@@ -95,12 +95,9 @@ def judge(config: JudgeConfig, out: Folder, log: Callable[[str], None] = print) 
 
 def on_this_cluster(config: JudgeConfig) -> JudgeConfig:
     """`config` with the GPUs of an actor settled: what it says, else those of one model where the cluster has any."""
-    from jobs.cluster import gpus
+    from jobs.cluster import with_gpus
 
-    if config.num_gpus is not None:
-        return config
-    needed = 0 if engines_of(config) <= MODEL_FREE else config.tensor_parallel_size
-    return config.model_copy(update={"num_gpus": needed if gpus() else 0})
+    return with_gpus(config, 0 if engines_of(config) <= MODEL_FREE else config.tensor_parallel_size)
 
 
 def identity(config: JudgeConfig) -> str:
@@ -123,17 +120,10 @@ def resolve(config: JudgeConfig) -> tuple[str, str]:
         output_order(local_model(config.model), judge_scale(config))
     if config.engine not in PROMPTED:
         return dtype, judge_id(config, dtype)
-    from transformers import AutoTokenizer
-
     from relabel.prompts.encoding import PromptEncoder
 
     folder = local_model(config.model)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"model {folder}", f"no usable tokenizer ({error})", "tokenizer.json beside the model"
-        ) from None
+    tokenizer = load_tokenizer(folder)
     prompt = asked(config.prompt, config.examples)
     encoder = PromptEncoder(prompt, tokenizer, config.max_document_tokens, config.max_query_tokens)
     check_context(folder, encoder.max_prompt_tokens)

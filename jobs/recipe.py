@@ -210,16 +210,21 @@ def section_values(name_or_path: str, section: str) -> dict[str, Any]:
     if section in SEEDED:
         found = _seed_of(values) | found
     if section in ("judge_training", "weak_training"):
-        judge = {name: field.get_default() for name, field in JudgeConfig.model_fields.items()}
-        judge |= values.get("judge") or {}
+        judge = _of_judge(values)
         found = found | {name: judge[name] for name in FROM_JUDGE}
     if section == "generation":
-        judge = JudgeConfig.model_fields["model"].get_default()
-        judge = (values.get("judge") or {}).get("model", judge)
-        found = {"model": judge} | {key: value for key, value in found.items() if key != "documents_from"}
+        found = {"model": _of_judge(values)["model"]} | {
+            key: value for key, value in found.items() if key != "documents_from"
+        }
     if section == "robustness":
         found = found | {"judge": values.get("judge") or {}}
     return found
+
+
+def _of_judge(values: dict[str, Any]) -> dict[str, Any]:
+    """The section `judge` with the defaults of what it leaves out."""
+    defaults = {name: field.get_default() for name, field in JudgeConfig.model_fields.items()}
+    return defaults | (values.get("judge") or {})
 
 
 def _seed_of(values: dict[str, Any]) -> dict[str, Any]:

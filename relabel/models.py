@@ -51,6 +51,22 @@ def local_model(name_or_uri: str) -> Path:
     return _checked(folder_path)
 
 
+def load_tokenizer(folder: Path):
+    """The tokenizer of a model folder, without code of its own.
+
+    Raises:
+        InputError: where there is none that can be used.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"model {folder}", f"no usable tokenizer ({error})", "tokenizer.json beside the model"
+        ) from None
+
+
 def check_context(folder: Path, tokens: int) -> None:
     """Raise InputError where a model's positions do not suffice for prompts of `tokens` tokens and an answer."""
     values = json.loads((folder / "config.json").read_text("utf-8"))

@@ -6,6 +6,7 @@ lie in `quarantine/part-*.parquet` below it. Invariant: rows in = rows + quarant
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from relabel.errors import InputError, LedgerError
-from relabel.records import SCHEMAS, Scale, checked
+from relabel.records import QUARANTINE, SCHEMAS, Scale, checked
 from relabel.storage import Folder, parquet_file
 
 MANIFEST = "table.json"
@@ -104,6 +105,25 @@ def rows_by_key(wanted: pa.Table, table: pa.Table) -> np.ndarray:
     """For each row of `wanted` the row of `table` with its key, int64 [rows]; −1 where there is none."""
     row = {key: place for place, key in enumerate(keys_of(table))}
     return np.array([row.get(key, -1) for key in keys_of(wanted)], np.int64)
+
+
+def quarantine_table(pairs: pa.Table, reasons: list[tuple[str, str] | None], source: str, stage: str) -> pa.Table:
+    """Quarantine rows for those pairs of a stage that have a reason; `source` is file:first row."""
+    file, _, first = source.rpartition(":")
+    bad = [row for row, reason in enumerate(reasons) if reason]
+    rows = pairs.take(bad).to_pylist() if bad else []
+    return pa.table(
+        {
+            "stage": [stage] * len(bad),
+            "source": [f"{file}:{int(first) + row}" for row in bad],
+            "query_id": [row["query_id"] for row in rows],
+            "doc_id": [row["doc_id"] for row in rows],
+            "reason": [reasons[row][0] for row in bad],
+            "detail": [reasons[row][1] for row in bad],
+            "row": [json.dumps(row, ensure_ascii=False) for row in rows],
+        },
+        schema=QUARANTINE,
+    )
 
 
 def clear_table(folder: Folder) -> None:

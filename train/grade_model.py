@@ -6,6 +6,8 @@ that the softmax runs over the full vocabulary (and the mass off the grades stay
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import torch
@@ -106,22 +108,10 @@ class GradeModel(torch.nn.Module):
                     "a causal LM that takes a mask of its attention",
                     NOT_SHARED,
                 ) from None
-        name = f"model {type(self.lm).__name__}"
-        difference = float((expected - alone).abs().max())
-        if difference > TOLERANCE:
-            raise InputError(
-                name,
-                f"logits that differ by {difference:.3g} from hidden state × output layer",
-                "a causal LM with a plain (or soft-capped) output layer",
-            )
-        difference = float((expected - together).abs().max())
-        if difference > TOLERANCE:
-            raise InputError(
-                name,
-                f"logits that differ by {difference:.3g} where two prompts share what they begin with",
-                "a causal LM that takes a mask of its attention",
-                NOT_SHARED,
-            )
+        wanted = "a causal LM with a plain (or soft-capped) output layer"
+        self._same(expected, alone, "from hidden state × output layer", wanted)
+        wanted = "a causal LM that takes a mask of its attention"
+        self._same(expected, together, "where two prompts share what they begin with", wanted, NOT_SHARED)
         window = getattr(self.lm.config, "sliding_window", None)
         if shared and window and longest > window:
             raise ConfigError(
@@ -130,6 +120,13 @@ class GradeModel(torch.nn.Module):
                 "prompts within its window where several share a document",
                 f"lower max_document_tokens, or {NOT_SHARED}",
             )
+
+    def _same(self, expected: torch.Tensor, found: torch.Tensor, where: str, wanted: str, fix: str = "") -> None:
+        """Raise InputError where logits differ from the model's own."""
+        difference = float((expected - found).abs().max())
+        if difference > TOLERANCE:
+            name = f"model {type(self.lm).__name__}"
+            raise InputError(name, f"logits that differ by {difference:.3g} {where}", wanted, fix)
 
 
 def load_causal_lm(folder: Path, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
@@ -164,12 +161,11 @@ def packed(prompts: list[list[int]], documents: list[int], fill: int) -> dict[st
         prompts: token ids; those of a document next to each other.
         documents: which document each prompt is of [prompts].
     """
-    starts = [place for place, document in enumerate(documents) if not place or document != documents[place - 1]]
-    groups = [prompts[start:stop] for start, stop in zip(starts, [*starts[1:], len(prompts)], strict=True)]
+    groups = _by_document(prompts, documents)
     if len(groups) == len(prompts):
         return dict(zip(("input_ids", "last"), padded(prompts, fill), strict=True))
     shared = [_in_common(group) for group in groups]
-    width = -(-max(packed_tokens(prompts, documents)) // PAD_TO) * PAD_TO
+    width = -(-max(map(_row_tokens, groups, shared)) // PAD_TO) * PAD_TO
     ids = torch.full((len(groups), width), fill)
     positions = torch.zeros((len(groups), width), dtype=torch.long)
     visible = torch.zeros((len(groups), width, width), dtype=torch.bool)
@@ -200,10 +196,18 @@ def packed(prompts: list[list[int]], documents: list[int], fill: int) -> dict[st
 
 def packed_tokens(prompts: list[list[int]], documents: list[int]) -> list[int]:
     """Tokens of each document's row as `packed` makes it."""
-    groups: dict[int, list[list[int]]] = {}
-    for prompt, document in zip(prompts, documents, strict=True):
-        groups.setdefault(document, []).append(prompt)
-    return [sum(map(len, group)) - (len(group) - 1) * _in_common(group) for group in groups.values()]
+    return [_row_tokens(group, _in_common(group)) for group in _by_document(prompts, documents)]
+
+
+def _by_document(prompts: list[list[int]], documents: list[int]) -> list[list[list[int]]]:
+    """The prompts of each document, in order; those of a document next to each other."""
+    pairs = groupby(zip(documents, prompts, strict=True), key=itemgetter(0))
+    return [[prompt for _, prompt in group] for _, group in pairs]
+
+
+def _row_tokens(group: list[list[int]], shared: int) -> int:
+    """Tokens of a row with the first `shared` of each prompt once."""
+    return sum(map(len, group)) - (len(group) - 1) * shared
 
 
 def _in_common(prompts: list[list[int]]) -> int:

@@ -56,21 +56,17 @@ class OtherQueries:
             self._queries.setdefault(query_fingerprint(row["query"]), row["query"])
             self._labelled.append(_pair_hash(row["query"], row["title"], row["text"]))
 
-    def draw(self, title: str, text: str, own: list[str]) -> list[str]:
-        """Different queries for one document, none of its `own`; fewer than `count` where there are not enough."""
+    def draw(self, title: str, text: str) -> list[str]:
+        """Different queries for one document, none labelled for it; fewer than `count` where there are not enough."""
         if not self.count:
             return []
         if self._sorted is None:
             self._texts, self._sorted = list(self._queries.values()), np.sort(np.array(self._labelled, np.uint64))
         random = np.random.default_rng(identity_hash(self._seed, "other queries", title, text))
-        taken, drawn = {query_fingerprint(query) for query in own}, {}
+        drawn: dict[str, None] = {}
         for place in random.integers(len(self._texts), size=DRAWS * self.count):
             query = self._texts[int(place)]
-            if (
-                len(drawn) < self.count
-                and query_fingerprint(query) not in taken
-                and not self._is_labelled(query, title, text)
-            ):
+            if len(drawn) < self.count and not self._is_labelled(query, title, text):
                 drawn[query] = None
         return list(drawn)
 
@@ -95,13 +91,13 @@ def gathered(rows: pa.Table, most: int, others: OtherQueries) -> pa.Table:
     """
     found = []
     for group in _neighbours(rows.to_pylist(), most):
-        title, text, own = group[0]["title"], group[0]["text"], [row["query"] for row in group]
-        added = others.draw(title, text, own)
+        title, text = group[0]["title"], group[0]["text"]
+        added = others.draw(title, text)
         found.append(
             {
                 "title": title,
                 "text": text,
-                "queries": own + added,
+                "queries": [row["query"] for row in group] + added,
                 "lowest": [row["lowest"] for row in group] + [0] * len(added),
                 "highest": [row["highest"] for row in group] + [0] * len(added),
                 "weights": [1.0] * len(group) + [others.weight] * len(added),

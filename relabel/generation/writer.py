@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pyarrow as pa
@@ -13,9 +12,10 @@ from relabel.generation.prompt import QueryPrompt, Shot
 from relabel.hardware import compute_dtype
 from relabel.ledger import Shard
 from relabel.lineage import GENERATED, query_fingerprint
-from relabel.models import local_model
-from relabel.records import PAIRS, QUARANTINE
+from relabel.models import load_tokenizer, local_model
+from relabel.records import PAIRS
 from relabel.scoring import document_text
+from relabel.tables import quarantine_table
 
 #: What stands around a query that a model quotes.
 QUOTES = "\"'“”‘’`"
@@ -25,11 +25,10 @@ class QueryWriter:
     """Made once an actor; a shard of documents in, the same rows with their queries out."""
 
     def __init__(self, config: GenerateConfig, shots: tuple[Shot, ...]):
-        from transformers import AutoTokenizer
         from vllm import SamplingParams
 
         folder = local_model(config.model)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = load_tokenizer(folder)
         self._prompt = QueryPrompt(shots, tokenizer, config.max_document_tokens)
         self._shown = {query_fingerprint(shot.query) for shot in shots}
         longest = self._prompt.longest + config.max_query_tokens
@@ -42,26 +41,15 @@ class QueryWriter:
         answers = self._engine.answers(prompts, self._sampling)
         written = [None if answer is None else cleaned(answer.text) for answer in answers]
         reasons = [refusal(query, self._shown) for query in written]
-        rows, bad = [], []
-        file, _, first = shard.source.rpartition(":")
-        for place, (row, query, reason) in enumerate(zip(documents.to_pylist(), written, reasons, strict=True)):
-            if reason is None:
-                rows.append(row | {"query": query, "label": 1.0, "label_source": GENERATED})
-                continue
-            bad.append(
-                {
-                    "stage": "generate-queries",
-                    "source": f"{file}:{int(first) + place}",
-                    "query_id": row["query_id"],
-                    "doc_id": row["doc_id"],
-                    "reason": reason[0],
-                    "detail": reason[1],
-                    "row": json.dumps(row, ensure_ascii=False),
-                }
-            )
+        rows = [
+            row | {"query": query, "label": 1.0, "label_source": GENERATED}
+            for row, query, reason in zip(documents.to_pylist(), written, reasons, strict=True)
+            if not reason
+        ]
         tokens = sum(map(len, prompts)) + sum(len(answer.token_ids) for answer in answers if answer)
-        facts = {"tokens": tokens, "reasons": [row["reason"] for row in bad]}
-        return pa.Table.from_pylist(rows, schema=PAIRS), pa.Table.from_pylist(bad, schema=QUARANTINE), facts
+        facts = {"tokens": tokens, "reasons": [reason[0] for reason in reasons if reason]}
+        refused = quarantine_table(documents, reasons, shard.source, "generate-queries")
+        return pa.Table.from_pylist(rows, schema=PAIRS), refused, facts
 
 
 def cleaned(text: str) -> str:

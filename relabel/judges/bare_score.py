@@ -14,8 +14,9 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from relabel.judges.base import Judged, judgement_table, quarantine_table, unjudgeable
+from relabel.judges.base import Judged, judgement_table, unjudgeable
 from relabel.records import Scale
+from relabel.tables import quarantine_table
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class ScoreJudge:
             found.truncated,
             self,
         )
-        return Judged(judgements, quarantine_table(pairs, reasons, source), int(found.tokens.sum()))
+        return Judged(judgements, quarantine_table(pairs, reasons, source, "judge"), int(found.tokens.sum()))
 
 
 def binomial_logprobs(log_odds: np.ndarray, grades: int) -> np.ndarray:

@@ -6,7 +6,6 @@ Input: a table of `records.PAIRS`. Output: rows of `records.JUDGEMENTS` in the s
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from relabel.prompts.encoding import PromptEncoder
-from relabel.records import JUDGEMENTS, QUARANTINE, Scale
+from relabel.records import JUDGEMENTS, Scale
+from relabel.tables import quarantine_table
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class PromptedJudge:
                 reasons[row] = ("engine-refused", "the engine gave no finite log-probabilities for this prompt")
         good = [row for row, reason in enumerate(reasons) if not reason]
         judgements = judgement_table(pairs.take(good), logprobs[good], tokens[good], truncated[good], self)
-        return Judged(judgements, quarantine_table(pairs, reasons, source), sum(map(len, unique)))
+        return Judged(judgements, quarantine_table(pairs, reasons, source, "judge"), sum(map(len, unique)))
 
 
 def unjudgeable(query: str, title: str, text: str) -> tuple[str, str] | None:
@@ -123,25 +123,6 @@ def judgement_table(
             column = pa.array(column.astype(field.type.to_pandas_dtype()), field.type)
         arrays.append(column)
     return pa.table(arrays, schema=JUDGEMENTS)
-
-
-def quarantine_table(pairs: pa.Table, reasons: list[tuple[str, str] | None], source: str) -> pa.Table:
-    """Quarantine rows of the stage `judge` for those pairs that have a reason; `source` is file:first row."""
-    file, _, first = source.rpartition(":")
-    bad = [row for row, reason in enumerate(reasons) if reason]
-    rows = pairs.take(bad).to_pylist() if bad else []
-    return pa.table(
-        {
-            "stage": ["judge"] * len(bad),
-            "source": [f"{file}:{int(first) + row}" for row in bad],
-            "query_id": [row["query_id"] for row in rows],
-            "doc_id": [row["doc_id"] for row in rows],
-            "reason": [reasons[row][0] for row in bad],
-            "detail": [reasons[row][1] for row in bad],
-            "row": [json.dumps(row, ensure_ascii=False) for row in rows],
-        },
-        schema=QUARANTINE,
-    )
 
 
 def _lists(values: np.ndarray) -> pa.Array:

@@ -18,12 +18,13 @@ import pyarrow as pa
 
 from relabel.errors import InputError
 from relabel.hardware import cores
-from relabel.judges.base import Judged, judgement_table, quarantine_table, unjudgeable
+from relabel.judges.base import Judged, judgement_table, unjudgeable
 from relabel.judges.config import JudgeConfig, judge_dtype, judge_id
-from relabel.models import local_model
+from relabel.models import load_tokenizer, local_model
 from relabel.prompts import prompt_named
 from relabel.records import Scale
 from relabel.scoring import document_text
+from relabel.tables import quarantine_table
 
 #: What a model without a separator token reads; it is cut at the end.
 TEMPLATE = "Query: {query}\n\nDocument: {document}"
@@ -34,14 +35,14 @@ class ClassifierJudge:
 
     def __init__(self, judge_id: str, scale: Scale, order: list[int], config: JudgeConfig, dtype: str):
         import torch
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoModelForSequenceClassification
 
         self.judge_id, self.scale, self._order, self._batch_size = judge_id, scale, order, config.batch_size
         self._device = "cuda" if config.on_gpu else "cpu"
         if self._device == "cpu":
             torch.set_num_threads(config.threads or max(1, cores() // config.actors))
         folder = local_model(config.model)
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        self._tokenizer = load_tokenizer(folder)
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=getattr(torch, dtype), trust_remote_code=False, use_safetensors=True
         )
@@ -65,7 +66,7 @@ class ClassifierJudge:
         tokens = np.minimum(full, self._limit).astype(np.int32)
         rows = pairs.take(pa.array(good, pa.int64()))
         judgements = judgement_table(rows, logprobs, tokens, full > self._limit, self)
-        return Judged(judgements, quarantine_table(pairs, reasons, source), int(tokens.sum()))
+        return Judged(judgements, quarantine_table(pairs, reasons, source, "judge"), int(tokens.sum()))
 
     def _logprobs(self, queries: list[str], documents: list[str], sizes: np.ndarray) -> np.ndarray:
         """Log-softmax of the grades' outputs [pairs, grades], in batches of similar length."""

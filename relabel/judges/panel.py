@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from relabel.calibration.median import median_class
 from relabel.errors import InputError
-from relabel.judges.base import Judge, Judged, judgement_table, quarantine_table
+from relabel.judges.base import Judge, Judged, judgement_table
 from relabel.judges.config import JUDGE_SPEED, JudgeConfig, judge_dtype, judge_id
 from relabel.panel.record import Member, PanelRecord, read_panel
 from relabel.storage import Folder
-from relabel.tables import keys_of
+from relabel.tables import keys_of, quarantine_table
 
 
 class PanelJudge:
@@ -60,7 +60,9 @@ class PanelJudge:
             self,
             median_class(np.exp(logprobs)),
         )
-        return Judged(judgements, quarantine_table(pairs, reasons, source), sum(found.tokens for found in judged))
+        return Judged(
+            judgements, quarantine_table(pairs, reasons, source, "judge"), sum(found.tokens for found in judged)
+        )
 
 
 def member_configs(config: JudgeConfig) -> list[JudgeConfig]:

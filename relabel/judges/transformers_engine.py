@@ -13,7 +13,7 @@ import numpy as np
 from relabel.hardware import compute_dtype, cores
 from relabel.judges.base import PromptedJudge
 from relabel.judges.config import JudgeConfig, judge_id
-from relabel.models import local_model
+from relabel.models import load_tokenizer, local_model
 from relabel.prompts import asked
 from relabel.prompts.encoding import PromptEncoder
 
@@ -70,11 +70,9 @@ def _float32_head(model) -> None:
 
 
 def build(config: JudgeConfig) -> PromptedJudge:
-    from transformers import AutoTokenizer
-
     folder = local_model(config.model)
     dtype = compute_dtype(config.dtype, config.on_gpu).value
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer = load_tokenizer(folder)
     prompt = asked(config.prompt, config.examples)
     encoder = PromptEncoder(prompt, tokenizer, config.max_document_tokens, config.max_query_tokens)
     scorer = TransformersScorer(folder, config, dtype, encoder.label_token_ids)

@@ -13,7 +13,7 @@ from relabel.engine import Engine
 from relabel.hardware import compute_dtype
 from relabel.judges.base import PromptedJudge
 from relabel.judges.config import JudgeConfig, judge_id
-from relabel.models import local_model
+from relabel.models import load_tokenizer, local_model
 from relabel.prompts import asked
 from relabel.prompts.encoding import PromptEncoder
 
@@ -51,11 +51,9 @@ class VllmScorer:
 
 
 def build(config: JudgeConfig) -> PromptedJudge:
-    from transformers import AutoTokenizer
-
     folder = local_model(config.model)
     dtype = compute_dtype(config.dtype, config.on_gpu).value
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer = load_tokenizer(folder)
     prompt = asked(config.prompt, config.examples)
     encoder = PromptEncoder(prompt, tokenizer, config.max_document_tokens, config.max_query_tokens)
     scorer = VllmScorer(folder, config, dtype, encoder.label_token_ids, encoder.max_prompt_tokens)
