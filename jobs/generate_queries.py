@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from relabel.differences import first_difference
 from relabel.engine import ENGINE_SPEED, environment
 from relabel.errors import ConfigError, InputError
 from relabel.generation.config import AFTERWARDS, GenerateConfig
@@ -111,15 +112,14 @@ def _same(out: Folder, facts: dict[str, Any]) -> None:
     for folder, free in ((out, frozenset()), (out / "documents", AFTERWARDS)):
         if not folder.exists(MANIFEST):
             continue
-        before = read_manifest(folder, "pairs").about.get("config") or {}
-        for key in sorted({*before, *facts} - free):
-            if before.get(key) != facts.get(key):
-                raise ConfigError(
-                    f"{folder.uri}: {key}",
-                    f"{before.get(key)!r}, and now {facts.get(key)!r}",
-                    "the configuration that this folder began with",
-                    "choose another --out",
-                )
+        difference = first_difference(read_manifest(folder, "pairs").about.get("config") or {}, facts, free)
+        if difference:
+            raise ConfigError(
+                f"{folder.uri}: {difference.key}",
+                f"{difference.before!r}, and now {difference.now!r}",
+                "the configuration that this folder began with",
+                "choose another --out",
+            )
 
 
 def _task_id(config: GenerateConfig, shots: tuple[Shot, ...], dtype: str) -> str:

@@ -5,14 +5,13 @@ A recipe may change where nothing was begun, and in what only changes speed or p
 
 from __future__ import annotations
 
-from typing import Any
-
 import yaml
 
 from jobs.recipe import Recipe
 from jobs.run_stages import zero_shot
 from relabel.agreement.measure_judge import AGREEMENT
 from relabel.calibration.record import CALIBRATION
+from relabel.differences import first_difference
 from relabel.engine import ENGINE_SPEED
 from relabel.errors import ConfigError, InputError
 from relabel.evidence.circularity import refuse_shared_queries
@@ -107,8 +106,7 @@ def same_recipe(recipe: Recipe, folder: Folder) -> None:
         free = SPEED_ONLY.get(section, frozenset())
         if section == "generation" and not folder.exists(f"weak/{MANIFEST}"):
             free |= AFTERWARDS
-        was, wanted = (_without(values.get(section), free) for values in (before, now))
-        difference = _difference(was, wanted, section)
+        difference = first_difference(before.get(section), now.get(section), free, section)
         if difference:
             key, old, new = difference
             raise ConfigError(
@@ -117,20 +115,6 @@ def same_recipe(recipe: Recipe, folder: Folder) -> None:
                 "the recipe that this part of the run began with",
                 "choose another --out",
             )
-
-
-def _without(values: Any, keys: frozenset[str]) -> Any:
-    return {key: value for key, value in values.items() if key not in keys} if isinstance(values, dict) else values
-
-
-def _difference(before: Any, now: Any, path: str) -> tuple[str, Any, Any] | None:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in sorted({*before, *now}):
-            found = _difference(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
-            if found:
-                return found
-        return None
-    return None if before == now else (path, before, now)
 
 
 def as_yaml(recipe: Recipe) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from relabel.differences import first_difference
 from relabel.errors import ConfigError
 from relabel.lineage import write_queries_seen
 from relabel.storage import Folder
@@ -43,11 +44,12 @@ def finished(out: Folder, config: TrainingConfig, inputs: dict[str, Any], log: C
         clear(out)
     if out.exists(STARTED):
         found = out.read_json(STARTED)
-        differing = _differing(found, wanted)
-        if differing:
+        parts = (first_difference(found[part], wanted[part], MAY_CHANGE) for part in ("config", "inputs"))
+        difference = next(filter(None, parts), None)
+        if difference:
             raise ConfigError(
-                f"{out.uri}: {differing[0]}",
-                f"a training begun with {differing[1]!r}, now {differing[2]!r}",
+                f"{out.uri}: {difference.key}",
+                f"a training begun with {difference.before!r}, now {difference.now!r}",
                 "the same configuration in the same folder",
                 "choose another --out, or set restart to start anew",
             )
@@ -55,15 +57,6 @@ def finished(out: Folder, config: TrainingConfig, inputs: dict[str, Any], log: C
             log(f"{out.uri}: finished before, nothing to do")
             return out.read_json(RECORD)
     out.write_json(STARTED, wanted)
-    return None
-
-
-def _differing(found: dict, wanted: dict) -> tuple[str, Any, Any] | None:
-    for part in ("config", "inputs"):
-        for name in sorted((found[part].keys() | wanted[part].keys()) - set(MAY_CHANGE)):
-            before, now = found[part].get(name), wanted[part].get(name)
-            if before != now:
-                return name, before, now
     return None
 
 

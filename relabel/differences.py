@@ -1,0 +1,30 @@
+"""Where two configurations differ, by the path of the first key: what was begun in a folder takes no other one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+
+class Difference(NamedTuple):
+    """A key, dotted from the outermost, with its value on both sides; None where a side lacks it."""
+
+    key: str
+    before: Any
+    now: Any
+
+
+def first_difference(before: Any, now: Any, free: Collection[str] = (), key: str = "") -> Difference | None:
+    """The first difference of two values of JSON, in the order of their keys, or None.
+
+    Args:
+        free: outermost keys that may differ.
+        key: where the two values stand.
+    """
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return None if before == now else Difference(key, before, now)
+    for name in sorted({*before, *now} - {*free}):
+        found = first_difference(before.get(name), now.get(name), key=f"{key}.{name}" if key else name)
+        if found:
+            return found
+    return None
