@@ -86,6 +86,17 @@ class GenerationSection(GenerateConfig):
     model: str | None = None
 
 
+class EvaluateSection(EvaluateConfig):
+    """How the re-rankers are measured.
+
+    Attributes:
+        prediction_powered: let the run's judge grade the test pairs, too, for means over the queries that no
+            person graded.
+    """
+
+    prediction_powered: bool = False
+
+
 class Prices(Config):
     """What an hour of one actor or training worker costs, for the report; 0 where nobody pays."""
 
@@ -130,7 +141,7 @@ class Recipe(Config):
     calibration: Annotated[CalibrateConfig, _filled("judgements", "human")] | None = None
     adjust: AdjustSection = AdjustSection()
     reranker: Annotated[RerankerConfig, _filled("labels")]
-    evaluate: Annotated[EvaluateConfig, _filled("test", inherited=("models", "judge_folder"))]
+    evaluate: Annotated[EvaluateSection, _filled("test", inherited=("models", "judge_folder", "judgements"))]
     repeats: int = Field(1, ge=1, le=100)
     prices: Prices = Prices()
 
@@ -216,6 +227,8 @@ def section_values(name_or_path: str, section: str) -> dict[str, Any]:
         found = {"model": _of_judge(values)["model"]} | {
             key: value for key, value in found.items() if key != "documents_from"
         }
+    if section == "evaluate":
+        found = {key: value for key, value in found.items() if key != "prediction_powered"}
     if section == "robustness":
         found = found | {"judge": values.get("judge") or {}}
     return found

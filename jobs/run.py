@@ -204,11 +204,12 @@ def run(recipe: Recipe, folder: Folder, log: Log = print) -> str:
                 model.exists(TRAINING),
                 lambda source=labels, out=model, more=number: trained_reranker(recipe, source, out, more, log),
             )
-    if recipe.promises:
-        judged_test = evidence / "test_judgements"
+    judged_test = evidence / "test_judgements"
+    if recipe.promises or recipe.evaluate.prediction_powered:
         job.stage("judge test", has_table(judged_test), lambda: judged(judge, folder / "test", judged_test, log))
+    if recipe.promises:
         job.stage("promises", evidence.exists(PROMISES), lambda: measured_promises(recipe, folder, judged_test, log))
-    job.stage("evaluate", evidence.exists(METRICS), lambda: evaluated(recipe, folder, judge_folder, log))
+    job.stage("evaluate", evidence.exists(METRICS), lambda: evaluated(recipe, folder, judged_test, judge_folder, log))
     job.finish()
     folder.write_bytes(REPORT, build_report(folder).encode("utf-8"))
     return f"{folder.uri}/{REPORT}"

@@ -16,6 +16,7 @@ from relabel.engine import ENGINE_SPEED
 from relabel.errors import ConfigError, InputError
 from relabel.evidence.circularity import refuse_shared_queries
 from relabel.evidence.evaluate import METRICS, read_test
+from relabel.evidence.judged_everywhere import refuse_too_few
 from relabel.generation.config import AFTERWARDS
 from relabel.judges.config import JUDGE_SPEED, MODEL_FREE
 from relabel.judges.panel import member_configs
@@ -54,11 +55,14 @@ def check_test(recipe: Recipe, folder: Folder) -> None:
     """Refuse, before anything is trained, a test set that the last stage could not use.
 
     Raises:
-        InputError: for test pairs without a scale, or without the first-stage ranks that are asked for.
+        InputError: for test pairs without a scale, without the first-stage ranks that are asked for, or with too few
+            graded or ungraded queries for a prediction-powered mean.
         CircularEvidence: for labels made by a judge, and for test queries that would be trained on.
     """
     test, config = folder / "test", recipe.evaluate
     pairs = read_test(test, config.first_stage)
+    if config.prediction_powered:
+        refuse_too_few(pairs, test.uri)
     if not config.allow_seen_queries:
         trained_on = [folder / "pairs", *([folder / "human"] if recipe.judge_training else [])]
         trained_on += [folder / "weak"] if recipe.weak else []

@@ -141,9 +141,12 @@ def trained_reranker(recipe: Recipe, labels: Folder, out: Folder, number: int, l
     return _summary(train_reranker(recipe.reranker.model_copy(update=changed), out, log))
 
 
-def evaluated(recipe: Recipe, folder: Folder, judge_folder: Folder | None, log: Log) -> dict[str, Any]:
+def evaluated(
+    recipe: Recipe, folder: Folder, judged_test: Folder, judge_folder: Folder | None, log: Log
+) -> dict[str, Any]:
     config = recipe.evaluate.model_copy(
         update={
+            "judgements": judged_test.uri if recipe.evaluate.prediction_powered else None,
             "test": (folder / "test").uri,
             "models": [
                 (folder / "rerankers" / training).uri for rule in recipe.rules for training in recipe.trainings(rule)

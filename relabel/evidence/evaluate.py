@@ -25,6 +25,8 @@ from relabel.config import Config
 from relabel.errors import ConfigError, InputError
 from relabel.evidence.circularity import check_lineage, label_sources, refuse_judge_labels, source_warnings
 from relabel.evidence.comparison import System, compare
+from relabel.evidence.findings import powered_findings
+from relabel.evidence.judged_everywhere import judged_pool, powered_means, refuse_too_few
 from relabel.evidence.metrics import Gain, Pool, Ranked, averaged, ndcg_name, rank_pool
 from relabel.evidence.overlap import document_overlap, overlap_notes
 from relabel.lineage import trained_folder
@@ -57,6 +59,11 @@ class EvaluateConfig(Config):
     zero_shot_max_length: int | None = Field(
         None, ge=8, description="tokens of a text that the untrained encoder reads; null: as many as it can"
     )
+    judgements: str | None = Field(
+        None,
+        description="a judge's table of the test pairs; where people graded only some queries, nDCG over all of them "
+        "is given with its help (prediction-powered; the graded ones must be a random sample)",
+    )
     judge_folder: str | None = Field(None, description="the trained judge, whose training queries are refused as well")
     pool: Literal["all", "candidates"] = Field(
         "all", description="rank all pairs of the table, or those with a first-stage rank (others count as missed)"
@@ -77,7 +84,8 @@ def evaluate(config: EvaluateConfig, out: Folder, log: Callable[[str], None] = p
     Raises:
         CircularEvidence: for labels made by a judge, and for test queries seen in training.
         ConfigError: where there is no system to evaluate or two have one name.
-        InputError: for a test table without a scale, human labels, or the first-stage ranks that are asked for.
+        InputError: for a test table without a scale, human labels, or the first-stage ranks that are asked for; for
+            judgements of other pairs, or fewer than five graded or two ungraded queries beside them.
     """
     names = _model_names(config)
     folder = Folder(config.test)
@@ -87,14 +95,25 @@ def evaluate(config: EvaluateConfig, out: Folder, log: Callable[[str], None] = p
     pool = pool_of(pairs, scale, config.pool, folder.uri)
     counts = f"{len(pool.query_ids)} queries, {pool.ranked.sum()} candidates, {pool.judged.sum()} judged pairs"
     log(f"evaluate: {counts}")
+    judged = None
+    if config.judgements:
+        refuse_too_few(pairs, folder.uri)
+        judged = judged_pool(pool, pairs, Folder(config.judgements), config.gain)
+    by_judge: dict[str, list[np.ndarray]] = {}
     writer = TableWriter(out, "rankings")
     trained: dict[str, list[tuple[System, Ranked]]] = {}
     for system, scores in _scored(config, names, pairs, pool, log):
         one = rank_pool(pool, scores, config.gain, config.seed)
         trained.setdefault(training_of(system.name), []).append((system, one))
+        if judged:
+            by_judge.setdefault(training_of(system.name), []).append(judged.ndcg(scores, config.seed))
         writer.write(rankings_of(system.name, pool, one.rank, scores))
     ranked = [_one_system(found, config.gain) for found in trained.values()]
     found = compare(pool, ranked, config.gain, config.resamples, config.permutations, config.confidence, config.seed)
+    if judged:
+        means = {name: np.mean(several, axis=0) for name, several in by_judge.items()}
+        found["prediction_powered"] = powered_means(ranked, means, judged, config.gain, config.confidence)
+        found["findings"] += powered_findings(found["prediction_powered"])
     texts = dict(zip(pairs["query_id"].to_pylist(), pairs["query"].to_pylist(), strict=True))
     found["per_query"]["queries"] = [texts[query_id][:QUERY_CLIP] for query_id in found["per_query"]["query_ids"]]
     found["test_table"] = {

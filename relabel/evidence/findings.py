@@ -68,6 +68,16 @@ def findings(found: dict) -> list[str]:
     ]
 
 
+def powered_findings(powered: dict) -> list[str]:
+    """What a judge of the ungraded queries adds to people's grades, a sentence a system."""
+    return [
+        f"Over {one['human_queries']} graded and {one['judged_queries']} ungraded queries, with the judge's help, the "
+        f"{powered['measure']} of {name} is {_interval(one['value'])}; from the graded ones alone "
+        f"{_interval(one['human_only'])}."
+        for name, one in powered["values"].items()
+    ]
+
+
 def unchanged(found: dict) -> list[str]:
     """Re-rankers whose values equal the zero-shot encoder's for every query and measure, in order."""
     kinds = kinds_of(found)
@@ -101,6 +111,10 @@ def sentence(test: dict, which: str) -> str:
         f"Re-ranker {test['system']} {relation} {which}: {test['measure']} {test['value']:.3f} against "
         f"{test['reference_value']:.3f}, difference {change}, corrected p {probability(test['p_holm'])}."
     )
+
+
+def _interval(entry: dict) -> str:
+    return f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]".replace("-", "−")
 
 
 def probability(p: float) -> str:

@@ -21,6 +21,8 @@ from relabel.evidence.significance import Interval
 
 #: Below this many human-labelled queries neither spread nor slope can be told.
 LEAST_QUERIES = 5
+#: Below this many others the judge's spread there cannot be told.
+LEAST_OTHERS = 2
 
 
 @dataclass(frozen=True)
@@ -101,12 +103,17 @@ def _interval(value: float, error: float, freedom: int, confidence: float) -> In
 def _check(human: np.ndarray, judge: np.ndarray, elsewhere: np.ndarray) -> None:
     if len(human) != len(judge):
         raise InputError("prediction-powered mean", f"{len(human)} human and {len(judge)} judge values", "one each")
-    if len(human) < LEAST_QUERIES or len(elsewhere) < 2:
-        raise InputError(
-            "prediction-powered mean",
-            f"{len(human)} human-labelled and {len(elsewhere)} other queries",
-            f"at least {LEAST_QUERIES} and 2",
-            "label more queries, or report the human grades without an interval",
-        )
+    refuse_few_queries(len(human), len(elsewhere), "prediction-powered mean")
     if not all(np.isfinite(values).all() for values in (human, judge, elsewhere)):
         raise InputError("prediction-powered mean", "a value that is no number", "a number for each query")
+
+
+def refuse_few_queries(graded: int, others: int, where: str) -> None:
+    """Raises InputError where a mean over graded and other queries could not have an interval."""
+    if graded < LEAST_QUERIES or others < LEAST_OTHERS:
+        raise InputError(
+            where,
+            f"{graded} human-labelled and {others} other queries",
+            f"at least {LEAST_QUERIES} and {LEAST_OTHERS} for a prediction-powered mean",
+            "label more queries, or add queries without labels; where all are labelled, no judge is needed",
+        )

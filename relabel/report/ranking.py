@@ -23,6 +23,8 @@ def section(run: Run) -> Section:
     if judged:
         table = _values(found, judged, "Means with unjudged documents left out of the rankings")
         blocks.append(Folded("Measured on judged documents alone", [table]))
+    if found.get("prediction_powered"):
+        blocks += _powered(found["prediction_powered"])
     others = [test for test in found["tests"] if test["measure"] != found["primary"]]
     if others:
         blocks.append(Folded("Tests of the other measures", [_test_table("Other measures", others, True)]))
@@ -77,6 +79,28 @@ def _values(found: dict, measures: list[str], caption: str) -> Table:
         ]
         rows.append([name, *cells])
     return Table(caption, ["system", *measures], rows)
+
+
+def _powered(powered: dict) -> list[Block]:
+    """Means over graded and ungraded queries, and differences of systems, with and without the judge's help."""
+    first = next(iter(powered["values"].values()))
+    left_out = (f"{count(number)} {why}" for why, number in powered["queries_left_out"].items() if number)
+    text = (
+        f"People graded {plural(first['human_queries'], 'query', 'queries')}, the judge another "
+        f"{count(first['judged_queries'])}: its nDCG corrects the mean of the graded ones by as much as it agrees with "
+        f"people there (weight λ; prediction-powered intervals). It holds where {powered['assumes']}."
+    )
+    text += f" Queries left out: {', '.join(found)}." if (found := list(left_out)) else ""
+    rows = [[name, *_powered_cells(one)] for name, one in powered["values"].items()]
+    rows += [
+        [f"{one['system']} − {one['reference']}", *_powered_cells(one, sign=True)] for one in powered["differences"]
+    ]
+    columns = ["", "with the judge's help", "graded queries alone", "λ"]
+    return [Text(text), Table(f"{powered['measure']} over graded and ungraded queries", columns, rows)]
+
+
+def _powered_cells(one: dict, sign: bool = False) -> list[str]:
+    return [interval(one["value"], sign=sign), interval(one["human_only"], sign=sign), value(one["tuning"], 2)]
 
 
 def _tests(found: dict) -> Table | Text:

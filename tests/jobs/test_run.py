@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,7 +14,7 @@ from jobs.run import run
 from jobs.status import table_status
 from jobs.summary import metric_table
 from relabel.demo import write_beir
-from relabel.errors import ConfigError
+from relabel.errors import ConfigError, InputError
 from relabel.storage import Folder
 from relabel.tables import read_manifest, read_whole
 
@@ -23,7 +27,8 @@ LEXICAL = (
     "prepare.max_queries=6",
     "prepare.first_stage.depth=8",
     "held_out.max_queries=3",
-    "test.max_queries=5",
+    "test.first_stage={candidates: corpus, depth: 8}",
+    "evaluate.prediction_powered=true",
     "adjust.rules=[replace]",
     "reranker.epochs=1",
     "robustness={max_pairs: 20, perturbations: [query-repeated, typos], resamples: 100}",
@@ -41,21 +46,48 @@ def collection(tmp_path_factory) -> str:
     return str(folder)
 
 
-def _recipe(collection: str, *more: str):
-    datasets = [f"{table}.dataset={collection}" for table in ("prepare", "human", "held_out", "test")]
-    return load_recipe("demo", [*datasets, *LEXICAL, *more])
+@pytest.fixture(scope="module")
+def half_graded(collection, tmp_path_factory) -> str:
+    """The same documents with seven of the test's questions, of which five have grades."""
+    folder = tmp_path_factory.mktemp("test-collection") / "seven"
+    shutil.copytree(collection, folder)
+    queries = [line for line in _lines(folder / "queries.jsonl") if json.loads(line)["metadata"]["split"] == "test"][:7]
+    graded = {json.loads(line)["_id"] for line in queries[:5]}
+    header, *grades = _lines(folder / "qrels" / "test.tsv")
+    _write(folder / "queries.jsonl", queries)
+    _write(folder / "qrels" / "test.tsv", [header, *(line for line in grades if line.split("\t")[0] in graded)])
+    return str(folder)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text("utf-8").splitlines()
+
+
+def _write(path: Path, lines: list[str]) -> None:
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+@pytest.fixture
+def recipe_of(collection, half_graded):
+    """The recipe with these keys changed as well."""
+
+    def recipe(*more: str):
+        datasets = [f"{table}.dataset={collection}" for table in ("prepare", "human", "held_out")]
+        return load_recipe("demo", [*datasets, f"test.dataset={half_graded}", *LEXICAL, *more])
+
+    return recipe
 
 
 @pytest.mark.timeout(1200)
-def test_a_run_on_s3_has_the_tables_of_a_run_on_disk(collection, tmp_path, s3):
+def test_a_run_on_s3_has_the_tables_of_a_run_on_disk(recipe_of, tmp_path, s3):
     """One recipe, two places: equal pairs, judgements, movements and labels, the same rankings, a report in both; the
     same command again finds everything done."""
     disk, cloud = Folder(tmp_path / "run"), Folder(s3)
     for folder in (disk, cloud):
-        report = run(_recipe(collection), folder, log=(lines := []).append)
+        report = run(recipe_of(), folder, log=(lines := []).append)
         assert report == f"{folder.uri}/report.html"
         assert folder.read_bytes("report.html").decode("utf-8").rstrip().endswith("</html>"), lines[-5:]
-    run(_recipe(collection), cloud, log=(again := []).append)
+    run(recipe_of(), cloud, log=(again := []).append)
     stages = [line for line in again if line.startswith("— ")]
     assert len(stages) == len(cloud.read_json("run.json")["stages"])
     assert all(line.endswith("done already") for line in stages)
@@ -71,10 +103,22 @@ def test_a_run_on_s3_has_the_tables_of_a_run_on_disk(collection, tmp_path, s3):
     here, there = (read_whole(folder / "evidence", "rankings") for folder in (disk, cloud))
     assert here.select(["system", "query_id", "doc_id"]).equals(there.select(["system", "query_id", "doc_id"]))
     assert np.abs(here["score"].to_numpy() - there["score"].to_numpy()).max() <= 1e-3
+    powered, there = (folder.read_json("evidence/metrics.json")["prediction_powered"] for folder in (disk, cloud))
+    assert powered["values"]["replace"]["value"] == pytest.approx(there["values"]["replace"]["value"], abs=1e-3)
+    assert {(one["human_queries"], one["judged_queries"]) for one in powered["values"].values()} == {(5, 2)}
     manifest = read_manifest(cloud / "judgements" / judge)
     assert f"{manifest.rows_in:,} of {manifest.rows_in:,} rows" in table_status("judge", cloud / "judgements" / judge)
     assert "zero-shot encoder" in metric_table(cloud.read_json("evidence/metrics.json"))
     with pytest.raises(
         ConfigError, match=r"reranker\.epochs: found 1, and now 3; wanted the recipe that this part of the run began"
     ):
-        run(_recipe(collection, "reranker.epochs=3"), cloud, log=lines.append)
+        run(recipe_of("reranker.epochs=3"), cloud, log=lines.append)
+
+
+def test_a_run_that_could_not_end_is_refused_before_it_trains(recipe_of, collection, tmp_path):
+    """Prediction-powered means want queries that nobody graded: that is said once the tables are there."""
+    folder = Folder(tmp_path / "run")
+    recipe = recipe_of(f"test.dataset={collection}", "test.max_queries=5", "test.first_stage.candidates=judged")
+    with pytest.raises(InputError, match=r"run/test: found 5 human-labelled and 0 other queries; wanted at least 5"):
+        run(recipe, folder, log=lambda line: None)
+    assert not folder.exists("judgements")
