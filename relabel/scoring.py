@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 
 from relabel.errors import InputError
 from relabel.hardware import compute_dtype
@@ -170,6 +171,19 @@ def score_texts(
         dict.fromkeys(("query", "document", "pair"), max_length) if max_length else {},
     )
     return scorer.scores(queries, documents)
+
+
+def encoder_scores(model: str, pairs: pa.Table, max_length: int | None = None) -> np.ndarray:
+    """Scores of a pairs table [rows] by a model folder or package model; a bi-encoder's are cosines.
+
+    `max_length` tokens of a text are read; None: as many as the model can.
+
+    A cross-encoder computes in float32: its scores are the logits themselves, which bfloat16 would round into ties.
+    """
+    dtype = "float32" if architecture(local_model(model)) == "cross-encoder" else "auto"
+    titles_and_texts = zip(pairs["title"].to_pylist(), pairs["text"].to_pylist(), strict=True)
+    documents = [document_text(*both) for both in titles_and_texts]
+    return score_texts(model, pairs["query"].to_pylist(), documents, dtype=dtype, max_length=max_length)
 
 
 def _least(*limits: int | None) -> int | None:

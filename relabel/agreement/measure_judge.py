@@ -20,6 +20,7 @@ from relabel.errors import InputError
 from relabel.evidence.circularity import queries_seen_by, refuse_judge_labels, unchecked_lineage
 from relabel.prepare.first_stage import BM25Ranker, FirstStageConfig
 from relabel.records import Scale
+from relabel.scoring import encoder_scores
 from relabel.storage import Folder
 from relabel.tables import keys_of, read_manifest, read_whole, rows_by_key
 
@@ -120,22 +121,6 @@ def bm25_scores(pairs: pa.Table) -> np.ndarray:
     by_query = {query: ranker.scores(query) for query in pairs["query"].unique().to_pylist()}
     rows = zip(pairs["query"].to_pylist(), pairs["doc_id"].to_pylist(), strict=True)
     return np.array([by_query[query][place[doc_id]] for query, doc_id in rows], float)
-
-
-def encoder_scores(model: str, pairs: pa.Table, max_length: int | None = None) -> np.ndarray:
-    """Scores [rows] of a model folder in the sentence-transformers layout; a bi-encoder's are cosines.
-
-    `max_length` tokens of a text are read; None: as many as the model can.
-
-    A cross-encoder computes in float32: its scores are the logits themselves, which bfloat16 would round into ties.
-    """
-    from relabel.models import local_model
-    from relabel.scoring import architecture, document_text, score_texts
-
-    dtype = "float32" if architecture(local_model(model)) == "cross-encoder" else "auto"
-    titles_and_texts = zip(pairs["title"].to_pylist(), pairs["text"].to_pylist(), strict=True)
-    documents = [document_text(*both) for both in titles_and_texts]
-    return score_texts(model, pairs["query"].to_pylist(), documents, dtype=dtype, max_length=max_length)
 
 
 def _disagreements(joined: pa.Table, judged: pa.Table, human_scale: Scale, judge_scale: Scale) -> list[dict]:

@@ -22,8 +22,8 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from relabel.agreement.measure_judge import encoder_scores
 from relabel.prepare.first_stage import BM25Ranker
+from relabel.scoring import encoder_scores
 
 #: Name → (k1, b).
 BM25_SETTINGS = {

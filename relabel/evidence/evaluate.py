@@ -20,7 +20,6 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from relabel.agreement.measure_judge import encoder_scores
 from relabel.config import Config
 from relabel.errors import ConfigError, InputError
 from relabel.evidence.circularity import check_lineage, label_sources, refuse_judge_labels, source_warnings
@@ -31,6 +30,7 @@ from relabel.evidence.metrics import Gain, Pool, Ranked, averaged, ndcg_name, ra
 from relabel.evidence.overlap import document_overlap, overlap_notes
 from relabel.lineage import trained_folder
 from relabel.records import RANKINGS
+from relabel.scoring import encoder_scores
 from relabel.storage import Folder
 from relabel.tables import TableWriter, read_manifest, read_whole
 

@@ -98,15 +98,16 @@ def primary_tests(found: dict) -> list[dict]:
 def sentence(test: dict, which: str) -> str:
     """One test in words; `which` says what the reference is."""
     difference = test["difference"]
-    how = "better" if difference["value"] > 0 else "worse"
-    if difference["value"] == 0:
+    shown = round(difference["value"], 3) + 0.0
+    how = "better" if shown > 0 else "worse"
+    if shown == 0:
         relation = "equals"
     elif test["significant"]:
         relation = f"is significantly {how} than"
     else:
         relation = f"is {how} than, but not significantly different from,"
     interval = "" if difference["low"] is None else f" [{difference['low']:+.3f}, {difference['high']:+.3f}]"
-    change = f"{difference['value']:+.3f}{interval}".replace("-", "−")
+    change = f"{shown:+.3f}{interval}".replace("-", "−")
     return (
         f"Re-ranker {test['system']} {relation} {which}: {test['measure']} {test['value']:.3f} against "
         f"{test['reference_value']:.3f}, difference {change}, corrected p {probability(test['p_holm'])}."

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from relabel.agreement.measure_judge import bm25_scores, encoder_scores
+from relabel.agreement.measure_judge import bm25_scores
 from relabel.errors import ConfigError, InputError
 from relabel.judges import JudgeConfig, load_judge
 from relabel.judges.bare_score import binomial_logprobs, log_odds_of
 from relabel.judges.bm25 import BM25, collection_of, words
 from relabel.judges.config import judge_id
 from relabel.records import Scale
+from relabel.scoring import encoder_scores
 from relabel.storage import Folder
 from relabel.tables import TableWriter
 from tests.train.encoders import tiny_encoder
