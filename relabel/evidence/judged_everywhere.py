@@ -33,12 +33,15 @@ class JudgedPool:
 
     Attributes:
         pool: labels are expected gains in `GAIN_STEPS` of the highest, NaN where the judge gave none.
-        unseen: queries that the judge has not seen [queries].
+        graded, others: queries that people graded or did not [queries]; the judge graded them and has not seen them.
+        left_out: how many queries are neither, and why.
         judge_id: of the judgements.
     """
 
     pool: Pool
-    unseen: np.ndarray
+    graded: np.ndarray
+    others: np.ndarray
+    left_out: dict[str, int]
     judge_id: str
 
     def ndcg(self, scores: np.ndarray, seed: int) -> np.ndarray:
@@ -55,7 +58,8 @@ def judged_pool(pool: Pool, pairs: pa.Table, judgements: Folder, gain: Gain) -> 
 
     Raises:
         CircularEvidence: where the judge has seen every query.
-        InputError: where it judged none of the pairs, or its table has no scale.
+        InputError: where it judged none of the pairs, its table has no scale, or fewer than five graded or two
+            ungraded queries are left.
     """
     manifest, judged = read_manifest(judgements, "judgements"), read_whole(judgements, "judgements")
     if manifest.scale is None:
@@ -76,7 +80,21 @@ def judged_pool(pool: Pool, pairs: pa.Table, judgements: Folder, gain: Gain) -> 
     labels[found] = np.rint(GAIN_STEPS * probabilities @ _gains(manifest.scale, pool.scale, gain))
     steps = Scale(tuple(range(GAIN_STEPS + 1)), relevant_from=1)
     unseen = np.array([queries[query_id] not in seen for query_id in pool.query_ids])
-    return JudgedPool(replace(pool, labels=labels, scale=steps), unseen, manifest.about.get("judge_id", ""))
+    usable = unseen & _has(pool, found)
+    has_people = _has(pool, pool.judged)
+    graded, others = usable & has_people, usable & ~has_people
+    refuse_few_queries(int(graded.sum()), int(others.sum()), judgements.uri)
+    left_out = {
+        "seen by the judge": int(np.sum(~unseen)),
+        "without a judgement": int(np.sum(unseen & ~usable)),
+    }
+    judged_by = replace(pool, labels=labels, scale=steps)
+    return JudgedPool(judged_by, graded, others, left_out, manifest.about.get("judge_id", ""))
+
+
+def _has(pool: Pool, rows: np.ndarray) -> np.ndarray:
+    """Queries with any of the rows [queries]."""
+    return np.bincount(pool.query[rows], minlength=len(pool.query_ids)) > 0
 
 
 def _gains(judge: Scale, people: Scale, gain: Gain) -> np.ndarray:
@@ -109,29 +127,20 @@ def powered_means(
     Returns:
         JSON values: `values` (system → `prediction_powered.PoweredMean.to_json`) and `differences`, besides what
         they are of.
-
-    Raises:
-        InputError: where the judge's grades leave fewer than five graded or two ungraded queries.
     """
     measure = ndcg_name(gain)
     human = {system.name: ranked.values[measure] for system, ranked in systems}
-    has_judge = judged.unseen & ~np.isnan(next(iter(by_judge.values())))
-    has_human = ~np.isnan(next(iter(human.values())))
-    graded, others = has_human & has_judge, ~has_human & has_judge
 
     def powered(of: dict[str, float]) -> dict:
         """Of a weighted sum of systems."""
         ours = sum(weight * human[name] for name, weight in of.items())
         its = sum(weight * by_judge[name] for name, weight in of.items())
-        return prediction_powered_mean(ours[graded], its[graded], its[others], level).to_json()
+        return prediction_powered_mean(ours[judged.graded], its[judged.graded], its[judged.others], level).to_json()
 
     return {
         "measure": measure,
         "judge_id": judged.judge_id,
-        "queries_left_out": {
-            "seen by the judge": int(np.sum(~judged.unseen)),
-            "without a judgement": int(np.sum(judged.unseen & ~has_judge)),
-        },
+        "queries_left_out": judged.left_out,
         "assumes": "the graded queries are a random sample of all",
         "values": {name: powered({name: 1.0}) for name in human},
         "differences": [

@@ -95,6 +95,9 @@ def test_queries_that_the_judge_has_seen_count_on_neither_side(tmp_path):
     one = found["values"][FIRST_STAGE]
     assert (one["human_queries"], one["judged_queries"]) == (GRADED - 1, UNGRADED - 1)
     assert found["queries_left_out"] == {"seen by the judge": 2, "without a judgement": 0}
+    write_queries_seen(folder / "judge", (query_fingerprint(f"question {number}") for number in range(8)))
+    with pytest.raises(InputError, match=r"judged: found 4 human-labelled and 28 other queries"):
+        evaluated(folder)
     write_queries_seen(folder / "judge", (query_fingerprint(f"question {number}") for number in range(40)))
     with pytest.raises(CircularEvidence, match="only queries that the judge was trained on"):
         evaluated(folder)
