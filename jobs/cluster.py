@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 
+from relabel.errors import RelabelError
 from relabel.hardware import cores
 
 #: Object store of a local cluster, bytes. Shards are megabytes; the rest of the memory is for models.
@@ -39,7 +40,11 @@ def connect(log: Callable[[str], None] = print) -> None:
 
 
 def _start(logical: int, log: Callable[[str], None]) -> None:
-    """Start Ray here. Ray gives its node 30 s to come up, which a busy machine exceeds: it gets three chances."""
+    """Start Ray here. Ray gives its node 30 s to come up, which a busy machine exceeds: it gets three chances.
+
+    Raises:
+        RelabelError: where it used them up.
+    """
     import ray
 
     for chance in range(1, START_CHANCES + 1):
@@ -54,8 +59,15 @@ def _start(logical: int, log: Callable[[str], None]) -> None:
             )
             return
         except Exception as error:  # Ray raises the bare class
-            if "timed out during startup" not in str(error) or chance == START_CHANCES:
+            if "timed out during startup" not in str(error):
                 raise
+            if chance == START_CHANCES:
+                raise RelabelError(
+                    "Ray on this machine",
+                    f"no start within 30 s, {START_CHANCES} times",
+                    "a machine that is not wholly taken by other work",
+                    "let the other work end and give the same command again: what is finished is kept",
+                ) from None
             log("ray: did not start within 30 s on this busy machine, trying again")
             ray.shutdown()
 
