@@ -132,6 +132,24 @@ def kept_keys(keys: dict[tuple[str, int], np.ndarray], balance: Balance) -> dict
     return kept
 
 
+def limited(
+    keys: dict[tuple[str, int], np.ndarray], kept: dict[tuple[str, int], int], limit: int
+) -> dict[tuple[str, int], int]:
+    """`kept` for `limit` examples at most, with the same share of each (query, grade).
+
+    The smallest keys of all would be mostly those of the common grades, of which balancing kept the smallest.
+    """
+    places, owners = [], []
+    chosen = {place: np.sort(values[values <= kept[place]]) for place, values in keys.items() if kept[place] >= 0}
+    for place, values in chosen.items():
+        start = identity_hash("limit", *place, int(values[0])) / 2**64
+        places.append((np.arange(len(values)) + start) / len(values))
+        owners += [place] * len(values)
+    first = np.argsort(np.concatenate(places), kind="stable")[:limit]
+    counts = Counter(owners[number] for number in first)
+    return {place: int(chosen[place][counts[place] - 1]) if counts[place] else -1 for place in keys}
+
+
 def write_examples(
     pairs: Folder,
     out: Folder,
@@ -156,7 +174,8 @@ def write_examples(
         pairs: a pairs table with human labels.
         train_queries: fingerprints of the queries to train on.
         balance: see `kept_keys`.
-        limit: examples an epoch, at most; all of a document where it has several queries.
+        limit: examples an epoch, at most, balanced as all are; with natural balance all of a document that has several
+            queries.
         lengths: of rows of `DOCUMENTS`, see `Shuffler`.
         augment: which examples are perturbed; they keep their grade. None: none.
         queries_per_document: labelled pairs of one document that go through the model together, at most.
@@ -189,7 +208,9 @@ def write_examples(
                 "set balance: grade, or add grades",
             )
         chosen = np.sort(np.concatenate(parts))
-        last = int(chosen[limit - 1]) if limit and limit < len(chosen) else ALL
+        if balance != "natural" and limit:
+            kept = limited(arrays, kept, limit)
+        last = int(chosen[limit - 1]) if balance == "natural" and limit and limit < len(chosen) else ALL
         seen: Counter = Counter()
         with Scratch() as scratch:
             gather = partial(gathered, most=queries_per_document, others=others)

@@ -12,7 +12,7 @@ from relabel.records import Scale
 from relabel.robustness.augmentation import Augmentation
 from relabel.storage import Folder
 from tests.train.tables import BINARY, fingerprints, read_epoch, read_examples, topic_pairs, write_pairs
-from train.graded_examples import allowed_grades, balanced_keys, graded_examples, kept_keys, write_examples
+from train.graded_examples import allowed_grades, balanced_keys, graded_examples, kept_keys, limited, write_examples
 from train.shared_documents import DOCUMENTS
 
 
@@ -74,6 +74,21 @@ def test_balance_within_queries_leaves_the_query_no_hint():
         over[query, 3] for query in ("easy", "hard")
     )
     assert kept("natural") == counts
+
+
+def test_a_limit_keeps_the_balance():
+    """Half of the balanced examples, of every query as many of the rare grade as of the common one, within one."""
+    random = np.random.default_rng(0)
+    keys = {
+        (f"q{query}", grade): random.integers(2**63, size=size).astype(np.uint64)
+        for query in range(30)
+        for grade, size in ((0, 10), (2, 60))
+    }
+    kept = limited(keys, kept_keys(keys, "query"), 300)
+    counts = {place: int(np.sum(values <= kept[place])) if kept[place] >= 0 else 0 for place, values in keys.items()}
+    assert sum(counts.values()) == 300
+    assert set(counts.values()) <= {4, 5, 6}
+    assert abs(sum(count for (_, grade), count in counts.items() if grade == 0) - 150) <= 10
 
 
 def test_queries_of_one_grade_each_cannot_be_balanced(tmp_path):
