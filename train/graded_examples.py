@@ -132,22 +132,33 @@ def kept_keys(keys: dict[tuple[str, int], np.ndarray], balance: Balance) -> dict
     return kept
 
 
-def limited(
-    keys: dict[tuple[str, int], np.ndarray], kept: dict[tuple[str, int], int], limit: int
-) -> dict[tuple[str, int], int]:
-    """`kept` for `limit` examples at most, with the same share of each (query, grade).
+def chosen_keys(
+    keys: dict[tuple[str, int], np.ndarray], kept: dict[tuple[str, int], int]
+) -> dict[tuple[str, int], np.ndarray]:
+    """The keys up to the greatest that is kept, ascending, of each (query, grade) that has any."""
+    up_to = ((place, np.sort(values[values <= kept[place]])) for place, values in keys.items() if kept[place] >= 0)
+    return {place: values for place, values in up_to if len(values)}
 
-    The smallest keys of all would be mostly those of the common grades, of which balancing kept the smallest.
+
+def limited(chosen: dict[tuple[str, int], np.ndarray], limit: int, balance: Balance) -> dict[tuple[str, int], int]:
+    """As `kept_keys`, for the chosen keys and `limit` examples at most.
+
+    Balanced examples stay so: each (query, grade) gives the same share of its own. The smallest keys of all would be
+    mostly those of the common grades, of which balancing chose the smallest. Nothing chose among natural ones, and
+    their smallest keys keep whole documents.
     """
+    if sum(map(len, chosen.values())) <= limit:
+        return {place: int(values[-1]) for place, values in chosen.items()}
+    if balance == "natural":
+        return dict.fromkeys(chosen, int(np.sort(np.concatenate(list(chosen.values())))[limit - 1]))
     places, owners = [], []
-    chosen = {place: np.sort(values[values <= kept[place]]) for place, values in keys.items() if kept[place] >= 0}
     for place, values in chosen.items():
         start = identity_hash("limit", *place, int(values[0])) / 2**64
         places.append((np.arange(len(values)) + start) / len(values))
         owners += [place] * len(values)
     first = np.argsort(np.concatenate(places), kind="stable")[:limit]
     counts = Counter(owners[number] for number in first)
-    return {place: int(chosen[place][counts[place] - 1]) if counts[place] else -1 for place in keys}
+    return {place: int(values[counts[place] - 1]) if counts[place] else -1 for place, values in chosen.items()}
 
 
 def write_examples(
@@ -199,27 +210,25 @@ def write_examples(
             raise InputError(pairs.uri, "no graded pair to train on", "human grades of several queries")
         arrays = {place: np.array(values, np.uint64) for place, values in keys.items()}
         kept = kept_keys(arrays, balance)
-        parts = [values[values <= kept[place]] for place, values in arrays.items() if kept[place] >= 0]
-        if not parts:
+        chosen = chosen_keys(arrays, kept)
+        if not chosen:
             raise InputError(
                 pairs.uri,
                 "one grade only within each query",
                 "queries with documents of different grades",
                 "set balance: grade, or add grades",
             )
-        chosen = np.sort(np.concatenate(parts))
-        if balance != "natural" and limit:
-            kept = limited(arrays, kept, limit)
-        last = int(chosen[limit - 1]) if balance == "natural" and limit and limit < len(chosen) else ALL
+        if limit:
+            kept |= limited(chosen, limit, balance)
         seen: Counter = Counter()
         with Scratch() as scratch:
             gather = partial(gathered, most=queries_per_document, others=others)
-            shuffler = Shuffler(EXAMPLES, scratch, len(chosen), lengths, gather)
+            shuffler = Shuffler(EXAMPLES, scratch, sum(map(len, chosen.values())), lengths, gather)
             for row in graded_examples(pairs, prompt):
                 if row["fingerprint"] not in train_queries:
                     continue
                 key = key_of(seed, epoch, row)
-                used = key <= min(kept[row["query_id"], row["lowest"]], last)
+                used = key <= kept[row["query_id"], row["lowest"]]
                 seen[f"grade_{_named(row, prompt.scale)}_{'used' if used else 'left_out'}"] += 1
                 if used:
                     if augment:

@@ -12,7 +12,15 @@ from relabel.records import Scale
 from relabel.robustness.augmentation import Augmentation
 from relabel.storage import Folder
 from tests.train.tables import BINARY, fingerprints, read_epoch, read_examples, topic_pairs, write_pairs
-from train.graded_examples import allowed_grades, balanced_keys, graded_examples, kept_keys, limited, write_examples
+from train.graded_examples import (
+    allowed_grades,
+    balanced_keys,
+    chosen_keys,
+    graded_examples,
+    kept_keys,
+    limited,
+    write_examples,
+)
 from train.shared_documents import DOCUMENTS
 
 
@@ -84,11 +92,21 @@ def test_a_limit_keeps_the_balance():
         for query in range(30)
         for grade, size in ((0, 10), (2, 60))
     }
-    kept = limited(keys, kept_keys(keys, "query"), 300)
+    kept = limited(chosen_keys(keys, kept_keys(keys, "query")), 300, "query")
     counts = {place: int(np.sum(values <= kept[place])) if kept[place] >= 0 else 0 for place, values in keys.items()}
     assert sum(counts.values()) == 300
     assert set(counts.values()) <= {4, 5, 6}
     assert abs(sum(count for (_, grade), count in counts.items() if grade == 0) - 150) <= 10
+
+
+def test_a_limit_over_grades_passes_over_queries_that_give_none():
+    """Balanced over all queries, a query whose pairs of a grade have high keys gives none of it, with a limit, too."""
+    keys = {("a", 0): np.array([1, 2], np.uint64), ("b", 0): np.array([8, 9], np.uint64),
+            ("a", 2): np.array([5, 6], np.uint64)}  # fmt: skip
+    chosen = chosen_keys(keys, kept_keys(keys, "grade"))
+    assert set(chosen) == {("a", 0), ("a", 2)}
+    kept = limited(chosen, 2, "grade")
+    assert [int(np.sum(chosen[place] <= kept[place])) for place in chosen] == [1, 1]
 
 
 def test_queries_of_one_grade_each_cannot_be_balanced(tmp_path):
