@@ -49,6 +49,8 @@ SEEDED = (
     "reranker",
     "evaluate",
 )
+#: Keys of a section that say something to a run and nothing to the stage alone.
+RUN_ALONE = {"generation": ("documents_from",), "evaluate": ("prediction_powered",)}
 #: What training the judge takes from the section `judge`, since both must agree on it.
 FROM_JUDGE = ("model", "prompt", "examples", "max_document_tokens", "max_query_tokens")
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
@@ -223,12 +225,9 @@ def section_values(name_or_path: str, section: str) -> dict[str, Any]:
     if section in ("judge_training", "weak_training"):
         judge = _of_judge(values)
         found = found | {name: judge[name] for name in FROM_JUDGE}
+    found = {key: value for key, value in found.items() if key not in RUN_ALONE.get(section, ())}
     if section == "generation":
-        found = {"model": _of_judge(values)["model"]} | {
-            key: value for key, value in found.items() if key != "documents_from"
-        }
-    if section == "evaluate":
-        found = {key: value for key, value in found.items() if key != "prediction_powered"}
+        found = {"model": _of_judge(values)["model"]} | found
     if section == "robustness":
         found = found | {"judge": values.get("judge") or {}}
     return found

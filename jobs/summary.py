@@ -5,8 +5,8 @@ from __future__ import annotations
 from relabel.agreement.gate import GATE, gate_lines
 from relabel.agreement.measure_judge import AGREEMENT
 from relabel.evidence.evaluate import METRICS
-from relabel.report.words import count, interval, share, signed, value
 from relabel.storage import Folder
+from relabel.words import count, interval, share, signed, value
 
 
 def print_summary(folder: Folder) -> None:
@@ -32,7 +32,7 @@ def metric_table(metrics: dict) -> str:
     header = ["system", *measures]
     rows = [header]
     for system, values in metrics["values"].items():
-        rows.append([system, *(_cell(values[measure]) for measure in measures)])
+        rows.append([system, *(interval(values[measure]) for measure in measures)])
     notes = [f"  {line}" for line in [*metrics["findings"], *metrics["warnings"]]]
     return "\n".join(
         [*_aligned(rows), f"  {metrics['queries']} queries, {metrics['confidence']:.0%} intervals", *notes]
@@ -60,9 +60,3 @@ def _aligned(rows: list[list[str]]) -> list[str]:
     return [
         "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
-
-
-def _cell(entry: dict) -> str:
-    if entry["low"] is None:  # one query has no interval
-        return f"{entry['value']:.3f}"
-    return f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"

@@ -7,6 +7,7 @@ first stage is named, with or without significance.
 from __future__ import annotations
 
 from relabel.evidence.metrics import CUTOFF, TIE_ORDERS
+from relabel.words import interval
 
 #: From this share of queries with ties in reach of the top 10 a system is warned about.
 TIED_SHARE = 0.1
@@ -72,8 +73,8 @@ def powered_findings(powered: dict) -> list[str]:
     """What a judge of the ungraded queries adds to people's grades, a sentence a system."""
     return [
         f"Over {one['human_queries']} graded and {one['judged_queries']} ungraded queries, with the judge's help, the "
-        f"{powered['measure']} of {name} is {_interval(one['value'])}; from the graded ones alone "
-        f"{_interval(one['human_only'])}."
+        f"{powered['measure']} of {name} is {interval(one['value'])}; from the graded ones alone "
+        f"{interval(one['human_only'])}."
         for name, one in powered["values"].items()
     ]
 
@@ -106,16 +107,12 @@ def sentence(test: dict, which: str) -> str:
         relation = f"is significantly {how} than"
     else:
         relation = f"is {how} than, but not significantly different from,"
-    interval = "" if difference["low"] is None else f" [{difference['low']:+.3f}, {difference['high']:+.3f}]"
-    change = f"{shown:+.3f}{interval}".replace("-", "−")
+    bounds = "" if difference["low"] is None else f" [{difference['low']:+.3f}, {difference['high']:+.3f}]"
+    change = f"{shown:+.3f}{bounds}".replace("-", "−")
     return (
         f"Re-ranker {test['system']} {relation} {which}: {test['measure']} {test['value']:.3f} against "
         f"{test['reference_value']:.3f}, difference {change}, corrected p {probability(test['p_holm'])}."
     )
-
-
-def _interval(entry: dict) -> str:
-    return f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]".replace("-", "−")
 
 
 def probability(p: float) -> str:

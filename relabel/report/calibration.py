@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relabel.report.blocks import Block, Cell, Line, Lines, Section, Table, Text, reliability, reliability_points
 from relabel.report.run_files import Run
-from relabel.report.words import count, interval
+from relabel.words import count, interval
 
 TITLE = "The judge's probabilities before and after calibration"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relabel.report.blocks import Bar, Bars, Block, Cell, Folded, Heading, Section, Table, Text, not_run
 from relabel.report.run_files import Labels, Run
-from relabel.report.words import count, plural, share
+from relabel.words import count, plural, share
 
 TITLE = "What each rule changed"
 #: Queries that are named.

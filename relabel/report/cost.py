@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relabel.report.blocks import Block, Section, Table, Text, not_run
 from relabel.report.run_files import Run
-from relabel.report.words import count, duration, value
+from relabel.words import count, duration, value
 
 TITLE = "Cost"
 #: Where the recipe says how many actors or workers a stage keeps busy, by its name or the first word of it.

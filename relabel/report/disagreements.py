@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from relabel.report.blocks import Block, Example, Folded
-from relabel.report.words import value
+from relabel.words import value
 
 #: Characters of a document that are shown.
 CLIP = 320

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relabel.report.blocks import Block, Example, Folded, Section, Text, not_run
 from relabel.report.run_files import Labels, Run
-from relabel.report.words import share, value
+from relabel.words import share, value
 
 TITLE = "The surest changes"
 #: Examples of a kind that are shown, and characters of a document.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relabel.report.blocks import Bar, Bars, Block, Section, not_run
 from relabel.report.run_files import Run
-from relabel.report.words import count, share
+from relabel.words import count, share
 
 TITLE = "Grades before and after"
 

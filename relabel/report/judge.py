@@ -23,7 +23,7 @@ from relabel.report.blocks import (
 )
 from relabel.report.disagreements import folded
 from relabel.report.run_files import Run
-from relabel.report.words import count, interval, share, value
+from relabel.words import count, interval, share, value
 
 TITLE = "The judge against reference grades"
 #: The AUC axis starts here unless an interval reaches below.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relabel.report.blocks import Block, Cell, Columns, Folded, Section, Table, Text, not_run
 from relabel.report.run_files import Run
-from relabel.report.words import signed, value
+from relabel.words import signed, value
 
 TITLE = "Change per query"
 #: Queries named at each end.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relabel.report.blocks import Block, Bullets, Cell, Heading, Section, Table, Text
 from relabel.report.run_files import Run
-from relabel.report.words import count, interval, share, value
+from relabel.words import count, interval, share, value
 
 TITLE = "Promised precision of changed labels"
 

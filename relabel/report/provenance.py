@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relabel.report.blocks import Block, Folded, Section, Table, Text, not_run
 from relabel.report.run_files import Run
-from relabel.report.words import flat
+from relabel.words import flat
 
 TITLE = "Provenance"
 

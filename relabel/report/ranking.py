@@ -6,7 +6,7 @@ from relabel.evidence.findings import primary_tests, probability
 from relabel.evidence.metrics import JUDGED_ONLY
 from relabel.report.blocks import Block, Cell, Dot, Dots, Folded, Section, Table, Text, not_run
 from relabel.report.run_files import Run
-from relabel.report.words import count, interval, plural, share, signed, value
+from relabel.words import count, interval, plural, share, signed, value
 
 TITLE = "Rankings on held-out judgements"
 
@@ -84,13 +84,14 @@ def _values(found: dict, measures: list[str], caption: str) -> Table:
 def _powered(powered: dict) -> list[Block]:
     """Means over graded and ungraded queries, and differences of systems, with and without the judge's help."""
     first = next(iter(powered["values"].values()))
-    left_out = (f"{count(number)} {why}" for why, number in powered["queries_left_out"].items() if number)
+    left_out = [f"{count(number)} {why}" for why, number in powered["queries_left_out"].items() if number]
     text = (
         f"People graded {plural(first['human_queries'], 'query', 'queries')}, the judge another "
         f"{count(first['judged_queries'])}: its nDCG corrects the mean of the graded ones by as much as it agrees with "
         f"people there (weight λ; prediction-powered intervals). It holds where {powered['assumes']}."
     )
-    text += f" Queries left out: {', '.join(found)}." if (found := list(left_out)) else ""
+    if left_out:
+        text += f" Queries left out: {', '.join(left_out)}."
     rows = [[name, *_powered_cells(one)] for name, one in powered["values"].items()]
     rows += [
         [f"{one['system']} − {one['reference']}", *_powered_cells(one, sign=True)] for one in powered["differences"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relabel.report.blocks import Bullets, Cell, Dot, Dots, Section, Table, Text, not_run
 from relabel.report.run_files import Run
-from relabel.report.words import count, interval, share, signed, value
+from relabel.words import count, interval, share, signed, value
 
 TITLE = "How easily the judge is moved"
 

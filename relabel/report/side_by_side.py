@@ -5,7 +5,7 @@ from __future__ import annotations
 from relabel.agreement.agree_tables import all_tables
 from relabel.report.blocks import Block, Bullets, Heading, Table, Text
 from relabel.report.disagreements import folded
-from relabel.report.words import count, plural
+from relabel.words import count, plural
 
 
 def blocks(found: dict | None) -> list[Block]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relabel.report.blocks import Block, Bullets, Heading, Notice, Section, Text
 from relabel.report.run_files import Run
-from relabel.report.words import plural, share
+from relabel.words import plural, share
 
 
 def section(run: Run) -> Section:

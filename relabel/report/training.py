@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from relabel.report.blocks import Block, Folded, Line, Lines, Section, Table, not_run
 from relabel.report.run_files import Run
-from relabel.report.words import count, duration, value
 from relabel.tables import Manifest
+from relabel.words import count, duration, value
 
 TITLE = "Training"
 

@@ -7,7 +7,7 @@ however little the others do.
 from __future__ import annotations
 
 from relabel.agreement.verdict import percent
-from relabel.report.words import interval, plural, signed
+from relabel.words import interval, plural, signed
 
 #: An attack worth at least this share of the distance between relevant and irrelevant documents is called dangerous.
 DANGEROUS = 0.25

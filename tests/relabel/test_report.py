@@ -23,11 +23,11 @@ from relabel.promises.kept import achieved
 from relabel.promises.learn import learn
 from relabel.records import JUDGEMENTS, PAIRS, QUARANTINE, Scale
 from relabel.report.build import build_report
-from relabel.report.words import interval, share
 from relabel.robustness.movement import measure
 from relabel.robustness.variants import variants
 from relabel.storage import Folder
 from relabel.tables import TableWriter, read_manifest, write_manifest
+from relabel.words import interval, share
 
 SCALE = Scale((0, 1, 2, 3), relevant_from=2)
 BINARY = Scale((0, 1), relevant_from=1)
