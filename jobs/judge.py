@@ -14,8 +14,7 @@ import pyarrow as pa
 
 from relabel.errors import ConfigError, InputError
 from relabel.hardware import cores
-from relabel.judges import JudgeConfig, load_judge
-from relabel.judges.classifier import output_order
+from relabel.judges import JudgeConfig, classifier, load_judge
 from relabel.judges.config import JUDGE_SPEED, MODEL_FREE, PROMPTED, judge_dtype, judge_id, judge_scale
 from relabel.judges.panel import check_members, member_configs
 from relabel.ledger import Marker, Shard
@@ -88,7 +87,7 @@ def judge(config: JudgeConfig, out: Folder, log: Callable[[str], None] = print) 
         actors=config.actors,
         num_cpus=config.num_cpus,
         num_gpus=config.num_gpus,
-        environment=_environment(config),
+        environment=actor_environment(config),
     )
     return run_stage(stage, Folder(config.pairs), out, log)
 
@@ -117,7 +116,7 @@ def resolve(config: JudgeConfig) -> tuple[str, str]:
         for member in member_configs(config):
             resolve(member)
     if config.engine == "classifier":
-        output_order(local_model(config.model), judge_scale(config))
+        classifier.output_order(local_model(config.model), judge_scale(config))
     if config.engine not in PROMPTED:
         return dtype, judge_id(config, dtype)
     from relabel.prompts.encoding import PromptEncoder
@@ -175,6 +174,8 @@ def rebuilt_by(config: JudgeConfig, dtype: str) -> dict[str, Any]:
     values = config.model_dump(mode="json", exclude=JUDGE_SPEED | {"pairs"})
     if dtype != "none":
         values["dtype"] = dtype
+    if config.engine == "classifier":
+        values["runner"] = classifier.runner(config)
     for name in ("model", "collection", "examples", "calibration"):
         if values[name] and values[name] not in PACKAGE_MODELS:
             values[name] = Folder(values[name]).uri
@@ -199,8 +200,14 @@ def summary(markers: list[Marker]) -> dict[str, Any]:
     }
 
 
-def _environment(config: JudgeConfig) -> dict[str, str]:
-    if "vllm" not in engines_of(config):
+def _by_vllm(config: JudgeConfig) -> bool:
+    return config.engine == "vllm" or (config.engine == "classifier" and classifier.runner(config) == "vllm")
+
+
+def actor_environment(config: JudgeConfig) -> dict[str, str]:
+    """Environment variables of the judge's actors: those of vLLM where it computes."""
+    members = member_configs(config) if config.engine == "panel" else [config]
+    if not any(_by_vllm(member) for member in members):
         return {}
     from relabel.engine import environment
 

@@ -1,6 +1,6 @@
-"""One vLLM engine in an actor, for judging and for writing queries: its settings, its environment, its calls.
+"""One vLLM engine in an actor, for judging, classifying and writing queries: its settings, its environment, its calls.
 
-Same calls on CPU and GPU. One `generate` call a shard; the prefix cache is emptied between calls, so that what a shard
+Same calls on CPU and GPU. One call a shard; the prefix cache is emptied between calls, so that what a shard
 gets is a function of the shard alone and a resumed run equals an undisturbed one exactly.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,8 @@ from pydantic import Field
 
 from relabel.config import Config
 from relabel.hardware import cores, has_gpu
+
+Runner = Literal["generate", "pooling"]
 
 
 class EngineConfig(Config):
@@ -96,13 +99,14 @@ class Engine:
     Args:
         folder: local model folder (safetensors).
         longest: tokens of the longest prompt with its answer.
+        runner: `generate` for a causal language model, `pooling` for a classification head.
     """
 
-    def __init__(self, folder: Path, config: EngineConfig, dtype: str, longest: int):
+    def __init__(self, folder: Path, config: EngineConfig, dtype: str, longest: int, runner: Runner = "generate"):
         from vllm import LLM
 
         self._thread = ThreadPoolExecutor(1, "engine")
-        self._engine = self._thread.submit(LLM, **engine_options(folder, config, dtype, longest)).result()
+        self._engine = self._thread.submit(LLM, **engine_options(folder, config, dtype, longest, runner)).result()
 
     def answers(self, prompts: list[list[int]], sampling: Any) -> list[Any]:
         """vLLM's output for each prompt, None where the engine refuses one (found by bisection).
@@ -113,30 +117,61 @@ class Engine:
             prompts: token ids.
             sampling: vLLM's `SamplingParams`.
         """
-        return self._thread.submit(self._afresh, prompts, sampling).result()
 
-    def _afresh(self, prompts: list[list[int]], sampling: Any) -> list[Any]:
+        def generate(some: list[list[int]]) -> list[Any]:
+            inputs = [{"prompt_token_ids": prompt} for prompt in some]
+            return [output.outputs[0] for output in self._engine.generate(inputs, sampling, use_tqdm=False)]
+
+        return self._thread.submit(self._afresh, generate, prompts).result()
+
+    def logits(self, prompts: list[tuple[list[int], int | None]]) -> list[Any]:
+        """The outputs of a classification head for each prompt, a tensor [outputs] before any activation; else as
+        `answers`.
+
+        Args:
+            prompts: token ids, and where the second segment begins for a model that tells segments apart, else None.
+        """
+        from vllm import PoolingParams
+
+        def classify(some: list[tuple[list[int], int | None]]) -> list[Any]:
+            inputs = [{"prompt_token_ids": ids} for ids, _ in some]
+            pooling = [
+                PoolingParams(
+                    use_activation=False,
+                    extra_kwargs=None if second is None else {"compressed_token_type_ids": second},
+                )
+                for _, second in some
+            ]
+            found = self._engine.encode(inputs, pooling_params=pooling, pooling_task="classify", use_tqdm=False)
+            return [output.outputs.data for output in found]
+
+        return self._thread.submit(self._afresh, classify, prompts).result()
+
+    def _afresh(self, call: Callable[[list], list[Any]], prompts: list) -> list[Any]:
         if not self._engine.reset_prefix_cache():
             raise RuntimeError("vLLM kept its prefix cache: this shard would depend on the one before")
-        return self._answers(prompts, sampling)
-
-    def _answers(self, prompts: list[list[int]], sampling: Any) -> list[Any]:
-        from vllm.v1.engine.exceptions import EngineDeadError
-
-        try:
-            inputs = [{"prompt_token_ids": prompt} for prompt in prompts]
-            return [output.outputs[0] for output in self._engine.generate(inputs, sampling, use_tqdm=False)]
-        except EngineDeadError:
-            print("the engine is dead; this actor ends so that another starts", file=sys.stderr, flush=True)
-            os._exit(17)
-        except ValueError:
-            if len(prompts) == 1:
-                return [None]
-            half = len(prompts) // 2
-            return self._answers(prompts[:half], sampling) + self._answers(prompts[half:], sampling)
+        return _bisected(call, prompts) if prompts else []
 
 
-def engine_options(folder: Path, config: EngineConfig, dtype: str, longest: int) -> dict[str, Any]:
+def _bisected(call: Callable[[list], list[Any]], prompts: list) -> list[Any]:
+    """What `call` gives for each prompt, None for those that it refuses."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    try:
+        return call(prompts)
+    except EngineDeadError:
+        print("the engine is dead; this actor ends so that another starts", file=sys.stderr, flush=True)
+        os._exit(17)
+    except ValueError:
+        if len(prompts) == 1:
+            return [None]
+        half = len(prompts) // 2
+        return _bisected(call, prompts[:half]) + _bisected(call, prompts[half:])
+
+
+def engine_options(
+    folder: Path, config: EngineConfig, dtype: str, longest: int, runner: Runner = "generate"
+) -> dict[str, Any]:
     """Arguments of `vllm.LLM`, chosen from configuration and hardware."""
     gpu = config.on_gpu
     return {
@@ -146,7 +181,8 @@ def engine_options(folder: Path, config: EngineConfig, dtype: str, longest: int)
         "max_num_seqs": config.max_num_seqs,
         "max_num_batched_tokens": max(config.max_num_batched_tokens, longest),
         "block_size": config.block_size or (16 if gpu else 32),
-        "enable_prefix_caching": True,
+        "runner": runner,
+        "enable_prefix_caching": True if runner == "generate" else None,  # null: where the model reads left to right
         "trust_remote_code": False,
         "load_format": "safetensors",
         "hf_overrides": {"head_dtype": "float32"},  # bfloat16 logits near 16 have steps of 0.125, which ties grades

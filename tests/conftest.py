@@ -23,7 +23,7 @@ FIRST = (
     "test_run",
     "test_judge",
     "test_generate_queries",
-    "test_trained_families",
+    "test_families_by_vllm",
     "test_gated_run",
     "test_interrupt",
     "test_robustness",

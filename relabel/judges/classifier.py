@@ -3,7 +3,7 @@
 `model` is a folder that `AutoModelForSequenceClassification` opens. What it reads: query and document as a pair where
 its tokenizer has a separator, else `TEMPLATE`; `max_query_tokens + max_document_tokens` tokens of both together, the
 longer side cut first. The grades are those of the prompt's scale, lowest first, unless the model's `id2label` names
-grades. Transformers computes it on every machine; vLLM's pooling runner has not been held against it yet.
+grades. vLLM's pooling runner computes it where it serves the architecture, else transformers (`runner`).
 
     relabel judge --engine classifier --model DIR --pairs PAIRS --out OUT
 """
@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from relabel.errors import InputError
-from relabel.hardware import cores
 from relabel.judges.base import Judged, judgement_table, unjudgeable
 from relabel.judges.config import JudgeConfig, judge_dtype, judge_id
 from relabel.models import load_tokenizer, local_model
@@ -28,77 +28,89 @@ from relabel.tables import quarantine_table
 
 #: What a model without a separator token reads; it is cut at the end.
 TEMPLATE = "Query: {query}\n\nDocument: {document}"
+#: Architectures whose outputs by vLLM's pooling runner were held against transformers; `auto` takes vLLM for these.
+POOLED = frozenset(
+    f"{family}ForSequenceClassification"
+    for family in ("Bert", "Roberta", "XLMRoberta", "ModernBert", "Llama", "Mistral", "Qwen2", "Qwen3")
+)
+#: Model types that count positions from their padding token's id on, and so have fewer than they say.
+OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert"})
+
+
+class ClassifierScorer(Protocol):
+    """What computes a classification head."""
+
+    def logits(self, inputs: list[dict[str, list[int]]]) -> np.ndarray:
+        """Outputs before any activation, float32 [inputs, outputs]; NaN rows for refused inputs.
+
+        Args:
+            inputs: what the model's tokenizer gives for each pair (`input_ids`, …), not padded.
+        """
+        ...
 
 
 class ClassifierJudge:
-    """A classification head whose softmax over the grades is the judgement; computed by transformers."""
+    """A classification head whose softmax over the grades is the judgement."""
 
-    def __init__(self, judge_id: str, scale: Scale, order: list[int], config: JudgeConfig, dtype: str):
-        import torch
-        from transformers import AutoModelForSequenceClassification
-
-        self.judge_id, self.scale, self._order, self._batch_size = judge_id, scale, order, config.batch_size
-        self._device = "cuda" if config.on_gpu else "cpu"
-        if self._device == "cpu":
-            torch.set_num_threads(config.threads or max(1, cores() // config.actors))
-        folder = local_model(config.model)
-        self._tokenizer = load_tokenizer(folder)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=getattr(torch, dtype), trust_remote_code=False, use_safetensors=True
-        )
-        if self._tokenizer.pad_token is None:
-            self._tokenizer.pad_token = self._tokenizer.eos_token
-        self._tokenizer.padding_side = "right"
-        if model.config.pad_token_id is None:  # a causal model finds its last token by it
-            model.config.pad_token_id = self._tokenizer.pad_token_id
-        self._model = model.to(self._device).eval()
-        positions = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1_000_000
-        budget = config.max_query_tokens + config.max_document_tokens
-        self._limit = min(budget, int(min(self._tokenizer.model_max_length, 1_000_000)), positions)
+    def __init__(self, judge_id: str, scale: Scale, order: list[int], encoder: PairEncoder, scorer: ClassifierScorer):
+        self.judge_id, self.scale = judge_id, scale
+        self._order, self._encoder, self._scorer = order, encoder, scorer
 
     def judge(self, pairs: pa.Table, source: str) -> Judged:
         queries, titles, texts = (pairs.column(name).to_pylist() for name in ("query", "title", "text"))
         reasons = [unjudgeable(*row) for row in zip(queries, titles, texts, strict=True)]
-        good = [row for row, reason in enumerate(reasons) if not reason]
-        documents = [document_text(titles[row], texts[row]) for row in good]
-        full = self._sizes([queries[row] for row in good], documents)
-        logprobs = self._logprobs([queries[row] for row in good], documents, full)
-        tokens = np.minimum(full, self._limit).astype(np.int32)
-        rows = pairs.take(pa.array(good, pa.int64()))
-        judgements = judgement_table(rows, logprobs, tokens, full > self._limit, self)
+        rows = [row for row, reason in enumerate(reasons) if not reason]
+        documents = [document_text(titles[row], texts[row]) for row in rows]
+        inputs, cut = self._encoder.encode([queries[row] for row in rows], documents)
+        logits = self._scorer.logits(inputs).astype(np.float64).reshape(len(rows), -1)
+        shifted = logits - logits.max(1, keepdims=True, initial=-np.inf)
+        logprobs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+        finite = np.isfinite(logprobs).all(1)
+        for place in np.flatnonzero(~finite):
+            reasons[rows[place]] = ("engine-refused", "the engine gave no finite outputs for this pair")
+        tokens = np.array([len(each["input_ids"]) for each in inputs], np.int32)
+        good = pairs.take(pa.array(np.asarray(rows, np.int64)[finite]))
+        order = self._order if rows else range(logprobs.shape[1])
+        judgements = judgement_table(good, logprobs[finite][:, order], tokens[finite], cut[finite], self)
         return Judged(judgements, quarantine_table(pairs, reasons, source, "judge"), int(tokens.sum()))
 
-    def _logprobs(self, queries: list[str], documents: list[str], sizes: np.ndarray) -> np.ndarray:
-        """Log-softmax of the grades' outputs [pairs, grades], in batches of similar length."""
-        import torch
 
-        found = np.zeros((len(queries), len(self._order)), np.float32)
-        order = np.argsort(sizes, kind="stable")
-        for start in range(0, len(order), self._batch_size):
-            rows = order[start : start + self._batch_size]
-            inputs = self._encoded(
+class PairEncoder:
+    """Pairs as a classifier reads them.
+
+    Args:
+        tokenizer: the model's.
+        limit: tokens of a pair that are read.
+    """
+
+    def __init__(self, tokenizer: Any, limit: int):
+        self._tokenizer, self._limit = tokenizer, limit
+
+    def encode(self, queries: list[str], documents: list[str]) -> tuple[list[dict[str, list[int]]], np.ndarray]:
+        """What the model reads of each pair, and whether it was cut, bool [pairs]."""
+        if not queries:
+            return [], np.zeros(0, bool)
+        inputs = self._inputs(queries, documents, verbose=False)
+        cut = np.array([len(each["input_ids"]) > self._limit for each in inputs])
+        rows = np.flatnonzero(cut)
+        if len(rows):
+            short = self._inputs(
                 [queries[row] for row in rows],
                 [documents[row] for row in rows],
                 truncation=True,
                 max_length=self._limit,
-                padding=True,
-                return_tensors="pt",
             )
-            with torch.inference_mode():
-                logits = self._model(**inputs.to(self._device)).logits.float()
-            found[rows] = torch.log_softmax(logits, -1)[:, self._order].cpu().numpy()
-        return found
+            for row, each in zip(rows, short, strict=True):
+                inputs[row] = each
+        return inputs, cut
 
-    def _sizes(self, queries: list[str], documents: list[str]) -> np.ndarray:
-        if not queries:
-            return np.zeros(0, int)
-        return np.array([len(ids) for ids in self._encoded(queries, documents, verbose=False)["input_ids"]])
-
-    def _encoded(self, queries: list[str], documents: list[str], **options):
+    def _inputs(self, queries: list[str], documents: list[str], **options: Any) -> list[dict[str, list[int]]]:
         if self._tokenizer.sep_token:
-            return self._tokenizer(queries, documents, **options)
-        both = zip(queries, documents, strict=True)
-        return self._tokenizer([TEMPLATE.format(query=query, document=text) for query, text in both], **options)
+            found = self._tokenizer(queries, documents, **options)
+        else:
+            both = zip(queries, documents, strict=True)
+            found = self._tokenizer([TEMPLATE.format(query=query, document=text) for query, text in both], **options)
+        return [dict(zip(found, each, strict=True)) for each in zip(*found.values(), strict=True)]
 
 
 def output_order(folder: Path, scale: Scale) -> list[int]:
@@ -108,8 +120,8 @@ def output_order(folder: Path, scale: Scale) -> list[int]:
         InputError: where the model has no classification head, or another number of outputs or other grades than the
             scale.
     """
-    values = json.loads((folder / "config.json").read_text("utf-8"))
-    name = (values.get("architectures") or [""])[0]
+    values = _about(folder)
+    name = _architecture(values)
     if not name.endswith("ForSequenceClassification"):
         raise InputError(f"model {folder}", f"a {name or 'model without an architecture'}", "a sequence classifier")
     labels = values.get("id2label") or {str(at): f"LABEL_{at}" for at in range(values.get("num_labels", 2))}
@@ -131,7 +143,38 @@ def output_order(folder: Path, scale: Scale) -> list[int]:
     return list(range(len(grades)))
 
 
+def runner(config: JudgeConfig) -> Literal["vllm", "transformers"]:
+    """What computes the classifier: what `config` says, else vLLM for an architecture of `POOLED`."""
+    if config.runner != "auto":
+        return config.runner
+    return "vllm" if _architecture(_about(local_model(config.model))) in POOLED else "transformers"
+
+
 def build(config: JudgeConfig) -> ClassifierJudge:
-    scale, dtype = prompt_named(config.prompt).scale, judge_dtype(config).value
-    order = output_order(local_model(config.model), scale)
-    return ClassifierJudge(judge_id(config, dtype), scale, order, config, dtype)
+    from relabel.judges.classifier_runners import PooledScorer, TransformersClassifier
+
+    folder, scale, dtype = local_model(config.model), prompt_named(config.prompt).scale, judge_dtype(config).value
+    order, tokenizer = output_order(folder, scale), load_tokenizer(folder)
+    limit = _limit(config, tokenizer, _about(folder))
+    if runner(config) == "vllm":
+        scorer = PooledScorer(folder, config, dtype, limit)
+    else:
+        scorer = TransformersClassifier(folder, config, dtype, tokenizer)
+    return ClassifierJudge(judge_id(config, dtype), scale, order, PairEncoder(tokenizer, limit), scorer)
+
+
+def _limit(config: JudgeConfig, tokenizer: Any, about: dict[str, Any]) -> int:
+    """Tokens of a pair that are read: the budgets, as far as tokenizer and positions reach."""
+    values = about.get("text_config") or about
+    positions = values.get("max_position_embeddings") or 1_000_000
+    if values.get("model_type") in OFFSET_POSITIONS:
+        positions -= (values.get("pad_token_id") or 0) + 1
+    return min(config.max_query_tokens + config.max_document_tokens, int(min(tokenizer.model_max_length, positions)))
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "config.json").read_text("utf-8"))
+
+
+def _architecture(about: dict[str, Any]) -> str:
+    return (about.get("architectures") or [""])[0]

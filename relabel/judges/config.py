@@ -41,7 +41,9 @@ class JudgeConfig(EngineConfig):
         examples: address of a JSON-lines file of graded pairs that the prompt shows first; null: none.
         max_document_tokens, max_query_tokens: budgets; what is longer is cut and marked.
         calibration: address of a `calibration.json` that was fitted for this judge; null: raw distributions.
-        batch_size: prompts or texts a forward pass; not used by `vllm`.
+        batch_size: prompts or texts a forward pass; not used by vLLM.
+        runner: what computes a `classifier`: `vllm` (its pooling runner) or `transformers`; `auto`: vLLM for the
+            architectures that it was tested with.
     """
 
     pairs: str = ""
@@ -54,6 +56,7 @@ class JudgeConfig(EngineConfig):
     max_query_tokens: int = Field(96, ge=4, le=100_000)
     calibration: str | None = None
     batch_size: int = Field(16, ge=1)
+    runner: Literal["auto", "vllm", "transformers"] = "auto"
 
     @model_validator(mode="after")
     def _known_prompt(self) -> JudgeConfig:
@@ -118,6 +121,10 @@ def raw_judge_id(config: JudgeConfig, dtype: str) -> str:
             "max_document_tokens": config.max_document_tokens,
             "max_query_tokens": config.max_query_tokens,
         }
+    if config.engine == "classifier":
+        from relabel.judges import classifier
+
+        facts |= {"runner": classifier.runner(config)}
     if config.engine in PROMPTED:
         facts = facts | {"prompt": prompt.prompt_id, "labels": prompt.labels}
         del facts["grades"]  # the prompt's id covers them

@@ -11,37 +11,11 @@ import pytest
 from jobs.judge import resolve
 from relabel.errors import InputError
 from relabel.judges import JudgeConfig, load_judge
-from tests.relabel.language_models import tiny_tokenizer
+from tests.relabel.classifiers import tiny_classifier
 from tests.train.encoders import tiny_encoder
 
-
-def bert(folder: Path, labels: list[str]) -> Path:
-    """A two-layer random BERT with one output for each label."""
-    import torch
-    from transformers import BertConfig, BertForSequenceClassification
-
-    tiny_encoder(folder)
-    names = dict(enumerate(labels))
-    config = BertConfig.from_pretrained(folder, num_labels=len(labels), id2label=names)
-    torch.manual_seed(3)
-    BertForSequenceClassification(config).save_pretrained(folder)
-    return folder
-
-
-def qwen(folder: Path) -> Path:
-    """A two-layer random Qwen2 with four outputs and no padding token of its own."""
-    import torch
-    from transformers import Qwen2Config, Qwen2ForSequenceClassification
-
-    tokenizer = tiny_tokenizer("qwen")
-    config = Qwen2Config(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, max_position_embeddings=256, num_labels=4, initializer_range=0.2,
-    )  # fmt: skip
-    torch.manual_seed(3)
-    Qwen2ForSequenceClassification(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+#: Outputs named by grades, in the scale's order and against it.
+GRADES = {"up": ("0", "1", "2", "3"), "down": ("3", "2", "1", "0")}
 
 
 @pytest.fixture
@@ -52,16 +26,17 @@ def pairs(make_pairs):
 
 
 def config_of(folder: Path, **options) -> JudgeConfig:
+    options = {"runner": "transformers"} | options
     return JudgeConfig(engine="classifier", model=str(folder), num_gpus=0, batch_size=2, dtype="float32", **options)
 
 
-@pytest.mark.parametrize("family", ["bert", "qwen"])
+@pytest.mark.parametrize("family", ["bert", "qwen2"])
 def test_the_judgement_is_the_softmax_of_the_model(family, tmp_path, pairs):
     """Batched and padded, each pair has the distribution that transformers gives it alone; the long one is marked."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    folder = bert(tmp_path, ["LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3"]) if family == "bert" else qwen(tmp_path)
+    folder = tiny_classifier(family, tmp_path)
     found = load_judge(config_of(folder, max_document_tokens=80, max_query_tokens=16)).judge(pairs, "x:0")
     assert found.quarantined["reason"].to_pylist() == ["empty-text"]
     assert found.judgements["truncated"].to_pylist() == [False, False, False, True]
@@ -80,8 +55,8 @@ def test_the_judgement_is_the_softmax_of_the_model(family, tmp_path, pairs):
 
 def test_outputs_named_by_grades_are_put_in_the_scales_order(tmp_path, pairs):
     """A model whose outputs are called 3, 2, 1, 0 gives its first output to grade 3."""
-    forward = load_judge(config_of(bert(tmp_path / "a", ["0", "1", "2", "3"]))).judge(pairs, "x:0").judgements
-    turned = load_judge(config_of(bert(tmp_path / "b", ["3", "2", "1", "0"]))).judge(pairs, "x:0").judgements
+    up, down = (tiny_classifier("bert", tmp_path / name, labels) for name, labels in GRADES.items())
+    forward, turned = (load_judge(config_of(folder)).judge(pairs, "x:0").judgements for folder in (up, down))
     expected = np.array(forward["probabilities"].to_pylist())[:, ::-1]
     np.testing.assert_allclose(turned["probabilities"].to_pylist(), expected, atol=1e-6)
 
@@ -96,7 +71,7 @@ def test_outputs_named_by_grades_are_put_in_the_scales_order(tmp_path, pairs):
 )
 def test_outputs_that_are_not_the_scale_are_refused(labels, prompt, message, tmp_path):
     """The driver refuses them before anything is loaded, naming the outputs and the grades."""
-    config = config_of(bert(tmp_path, labels), prompt=prompt)
+    config = config_of(tiny_classifier("bert", tmp_path, labels), prompt=prompt)
     with pytest.raises(InputError, match=message):
         resolve(config)
 
@@ -105,6 +80,6 @@ def test_a_model_without_a_head_is_refused(tmp_path):
     """A bare encoder is no classifier; the id of one that is follows its weights."""
     with pytest.raises(InputError, match=r"found a BertModel; wanted a sequence classifier"):
         resolve(config_of(tiny_encoder(tmp_path / "bare")))
-    one, two = bert(tmp_path / "one", ["0", "1", "2", "3"]), bert(tmp_path / "two", ["3", "2", "1", "0"])
+    one, two = (tiny_classifier("bert", tmp_path / name, labels) for name, labels in GRADES.items())
     assert json.loads((two / "config.json").read_text())["id2label"]["0"] == "3"
     assert resolve(config_of(one))[1] != resolve(config_of(two))[1]
