@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +12,45 @@ import pytest
 from jobs.cli import COMMANDS, STAGES
 
 ROOT = Path(__file__).parents[2]
+#: Runs each module as `python -m` would, with `--help`, in one process that imports what they share once.
+HELPS = """
+import contextlib, io, json, runpy, sys
+found = {}
+for module in sys.argv[1:]:
+    sys.argv, code, shown = [module, "--help"], None, io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            code = end.code
+        except Exception as error:
+            code = repr(error)
+    found[module] = [code, shown.getvalue()]
+print(json.dumps(found))
+"""
+
+
+def module_of(name: str) -> str:
+    return f"jobs.{name.replace('-', '_')}"
+
+
+@pytest.fixture(scope="module")
+def helps() -> dict[str, list]:
+    """Module → exit code and what it printed."""
+    modules = [module_of(name) for name in sorted(STAGES | COMMANDS)]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::RuntimeWarning", "-c", HELPS, *modules],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("name", sorted(STAGES | COMMANDS))
-def test_python_m_jobs_runs_the_command_of_that_name(name):
+def test_python_m_jobs_runs_the_command_of_that_name(name, helps):
     """`python -m jobs.<stage> --help` is the help of `relabel <stage>`."""
-    module = f"jobs.{name.replace('-', '_')}"
-    done = subprocess.run(
-        [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    assert f"usage: relabel {name} " in done.stdout
+    code, shown = helps[module_of(name)]
+    assert code == 0
+    assert f"usage: relabel {name} " in shown
