@@ -42,6 +42,8 @@ class PrepareConfig(Config):
         only_labelled: leave out queries without a label in the split (with `top-hits`, only those of the split).
         query_folds: keep some folds of the queries.
         max_queries: keep at most that many queries, chosen by `seed`.
+        max_pairs_per_query: keep at most that many labelled pairs of a query, chosen by `seed` whatever their labels:
+            a sample to measure a judge on. Not with `first_stage`, whose `depth` says how many.
         max_text_chars: the longest query, title or text.
     """
 
@@ -57,6 +59,7 @@ class PrepareConfig(Config):
     only_labelled: bool = False
     query_folds: QueryFolds | None = None
     max_queries: int | None = Field(default=None, ge=1)
+    max_pairs_per_query: int | None = Field(default=None, ge=1)
     max_text_chars: int = Field(default=2_000_000, ge=1)
     seed: int = 0
 
@@ -65,9 +68,23 @@ class PrepareConfig(Config):
         folds = self.query_folds
         return folds is None or int(query_fingerprint(query), 16) % folds.count in folds.keep
 
+    @model_validator(mode="after")
+    def _one_that_limits(self) -> PrepareConfig:
+        if self.first_stage and self.max_pairs_per_query:
+            raise ValueError("either 'first_stage' (its 'depth' limits the pairs of a query) or 'max_pairs_per_query'")
+        return self
+
     def choose(self, query_ids: list[str]) -> set[str]:
         """At most `max_queries` of the ids; which ones depends on `seed` and on the ids, not on their order."""
-        if self.max_queries is None or len(query_ids) <= self.max_queries:
-            return set(query_ids)
-        by_chance = sorted(query_ids, key=lambda name: hashlib.sha256(f"{self.seed}:{name}".encode()).digest())
-        return set(by_chance[: self.max_queries])
+        return _by_chance(query_ids, self.max_queries, f"{self.seed}")
+
+    def sample(self, query_id: str, doc_ids: list[str]) -> set[str]:
+        """At most `max_pairs_per_query` of a query's documents; which ones depends on `seed` and on the ids."""
+        return _by_chance(doc_ids, self.max_pairs_per_query, f"{self.seed}:{query_id}")
+
+
+def _by_chance(names: list[str], most: int | None, salt: str) -> set[str]:
+    """At most that many names: those whose hashes with `salt` are smallest."""
+    if most is None or len(names) <= most:
+        return set(names)
+    return set(sorted(names, key=lambda name: hashlib.sha256(f"{salt}:{name}".encode()).digest())[:most])

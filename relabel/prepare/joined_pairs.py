@@ -32,7 +32,7 @@ def join_pairs(
             rows = _candidate_rows(stage, collection, chosen)
         else:
             stage = None
-            rows = _labelled_rows(collection, chosen, config.label_source)
+            rows = _labelled_rows(collection, chosen, config, left_out)
         watched(_written(rows, writer), "prepare", "pairs written", log)
         funnel: dict[str, Any] = {
             kind: {"read": collection.seen[kind] - collection.repeated[kind], "kept": collection.count(kind)}
@@ -59,17 +59,25 @@ def _chosen_queries(config: PrepareConfig, collection: Collection, scale: Scale)
         why: collection.count("queries") - len(ids),
         "queries_of_other_folds": len(ids) - len(in_folds),
         "queries_over_max_queries": len(in_folds) - len(chosen),
+        "pairs_over_max_pairs_per_query": 0,
     }
 
 
-def _labelled_rows(collection: Collection, chosen: set[str], label_source: str) -> Iterator[tuple]:
+def _labelled_rows(
+    collection: Collection, chosen: set[str], config: PrepareConfig, left_out: dict[str, int]
+) -> Iterator[tuple]:
+    """Rows of the labelled pairs; counts in `left_out` those beyond the limit of a query."""
     for query_id, query, frequency in collection.queries():
         if query_id not in chosen:
             continue
-        for pair in collection.judged(query_id):
-            _, title, text = collection.document(pair.document)
-            source = UNLABELLED if pair.value is None else pair.source or label_source
-            yield query_id, pair.doc_id, query, title, text, pair.value, source, frequency, None, None
+        pairs = list(collection.judged(query_id))
+        sample = config.sample(query_id, [pair.doc_id for pair in pairs])
+        left_out["pairs_over_max_pairs_per_query"] += len(pairs) - len(sample)
+        for pair in pairs:
+            if pair.doc_id in sample:
+                _, title, text = collection.document(pair.document)
+                source = UNLABELLED if pair.value is None else pair.source or config.label_source
+                yield query_id, pair.doc_id, query, title, text, pair.value, source, frequency, None, None
 
 
 def _candidate_rows(stage: FirstStage, collection: Collection, chosen: set[str]) -> Iterator[tuple]:

@@ -40,25 +40,27 @@ def stream_pairs(
     clean = (clean_rows(table, rules, faults) for table in read_tables(source, faults))
     grouped = whole_queries(clean) if order.contiguous else sorted_by_query(clean, order)
     unwanted = _unwanted(config, order)
-    dropped = 0
+    dropped = {"labels_of_other_queries": 0, "pairs_over_max_pairs_per_query": 0}
 
     def written() -> Iterator[int]:
-        nonlocal dropped
         for table in grouped:
             table = clean_groups(table, rules, faults)
             wanted = _of_queries(table, unwanted)
-            dropped += table.num_rows - wanted.num_rows
-            writer.add_table(_as_pairs(wanted, config.label_source))
+            dropped["labels_of_other_queries"] += table.num_rows - wanted.num_rows
+            sample = _sampled(wanted, config)
+            dropped["pairs_over_max_pairs_per_query"] += wanted.num_rows - sample.num_rows
+            writer.add_table(_as_pairs(sample, config.label_source))
             yield writer.rows
 
     watched(written(), "prepare", "pairs written", log)
-    if order.total != writer.rows + dropped + faults.total:
-        found = f"{order.total} rows read, {writer.rows} written, {dropped} left out, {faults.total} quarantined"
+    left_out_rows = sum(dropped.values())
+    if order.total != writer.rows + left_out_rows + faults.total:
+        found = f"{order.total} rows read, {writer.rows} written, {left_out_rows} left out, {faults.total} quarantined"
         raise LedgerError(source.uri, found, "counts that add up", "report this as a bug")
     return {
         "queries": {"read": len(order.rows), "kept": writer.queries},
         "labels": {"read": order.total, "kept": order.total - faults.total},
-        "left_out": {"labels_of_other_queries": dropped},
+        "left_out": dropped,
     }
 
 
@@ -81,6 +83,19 @@ def _of_queries(table: pa.Table, unwanted: set[str]) -> pa.Table:
     ids = table.column("query_id").take(pa.array(starts)).to_pylist()
     wanted = np.array([query_id not in unwanted for query_id in ids])
     return table.filter(pa.array(np.repeat(wanted, np.diff(np.append(starts, table.num_rows)))))
+
+
+def _sampled(table: pa.Table, config: PrepareConfig) -> pa.Table:
+    """The rows of whole queries, `max_pairs_per_query` of each at most."""
+    if config.max_pairs_per_query is None or not table.num_rows:
+        return table
+    starts = query_starts(table)
+    doc_ids, query_ids = (table.column(name).to_pylist() for name in ("doc_id", "query_id"))
+    wanted = np.zeros(table.num_rows, bool)
+    for start, end in zip(starts, np.append(starts[1:], table.num_rows), strict=True):
+        sample = config.sample(query_ids[start], doc_ids[start:end])
+        wanted[start:end] = [name in sample for name in doc_ids[start:end]]
+    return table.filter(pa.array(wanted))
 
 
 def _as_pairs(table: pa.Table, label_source: str) -> pa.Table:

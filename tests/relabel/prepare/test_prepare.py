@@ -147,6 +147,7 @@ def test_folds_split_the_queries(tmp_path, format):
     manifest = quietly(tmp_path / "out", dataset=dataset, format=format, query_folds={"count": 3, "keep": [0, 2]})
     assert {row["query"] for row in rows_of(tmp_path / "out")} == taken[0] | taken[2]
     left = manifest.about["funnel"]["left_out"]
+    assert left.pop("pairs_over_max_pairs_per_query") == 0
     assert left in (
         {"labels_of_other_queries": 7 * len(taken[1])},
         {"queries_without_label": 0, "queries_of_other_folds": len(taken[1]), "queries_over_max_queries": 0},
@@ -176,6 +177,29 @@ def test_queries_can_be_limited_by_a_seeded_choice(tmp_path, format):
         taken.append({row["query_id"] for row in rows_of(tmp_path / "out")})
         assert (manifest.rows, manifest.about["queries"]) == (70, 10)
     assert taken[0] == taken[1] != taken[2]
+
+
+def test_formats_agree_on_a_sample_of_pairs(tmp_path):
+    """`max_pairs_per_query` takes that many pairs of every query, the same ones whether pairs stream or are joined and
+    for the same seed, and the funnel counts the others; a query with fewer keeps them all."""
+    rows = [row for number, row in enumerate(many_rows()) if number]
+    named = [row | {"doc_id": f"{row['query_id']}{row['doc_id']}"} for row in rows]  # as `beir` names documents
+    taken = {}
+    for format, seed in (("pairs", 1), ("beir", 1), ("beir", 2)):
+        dataset = beir(tmp_path / "in", rows) if format == "beir" else parquet(tmp_path / "p.parquet", named)
+        manifest = quietly(tmp_path / "out", dataset=dataset, format=format, max_pairs_per_query=3, seed=seed)
+        taken[format, seed] = {(row["query_id"], row["doc_id"]) for row in rows_of(tmp_path / "out")}
+        assert manifest.rows == 120
+        assert manifest.about["funnel"]["left_out"]["pairs_over_max_pairs_per_query"] == 159
+    assert taken["pairs", 1] == taken["beir", 1] != taken["beir", 2]
+    manifest = quietly(tmp_path / "out", dataset=dataset, format="beir", max_pairs_per_query=7)
+    assert (manifest.rows, manifest.about["funnel"]["left_out"]["pairs_over_max_pairs_per_query"]) == (279, 0)
+
+
+def test_a_sample_of_pairs_is_refused_beside_a_first_stage():
+    """Two keys would limit the pairs of a query."""
+    with pytest.raises(ConfigError, match=r"either 'first_stage'.*or 'max_pairs_per_query'"):
+        PrepareConfig.load({"dataset": "x", "format": "beir", "first_stage": {}, "max_pairs_per_query": 3}, "a test")
 
 
 def test_formats_agree_on_the_choice_of_queries(tmp_path):
