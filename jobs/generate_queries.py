@@ -52,7 +52,7 @@ def generate_queries(config: GenerateConfig, out: Folder, log: Callable[[str], N
 
     started = time.monotonic()
     facts = _facts(config)
-    _same(out, facts)
+    _same(out, facts, config.model_dump(mode="json", exclude_defaults=True))
     if out.exists(MANIFEST):
         log(f"generate-queries: done already in {out.uri}")
         return read_manifest(out, "pairs")
@@ -107,12 +107,14 @@ def _facts(config: GenerateConfig) -> dict[str, Any]:
     return facts | {name: facts[name] and Folder(facts[name]).uri for name in ("pairs", "human")}
 
 
-def _same(out: Folder, facts: dict[str, Any]) -> None:
-    """Raises ConfigError where `out` holds what another configuration began; what comes after writing may change."""
+def _same(out: Folder, facts: dict[str, Any], chosen: dict[str, Any]) -> None:
+    """Raises ConfigError where `out` holds what another configuration began; what comes after writing may change, and
+    `chosen` are the keys that are not at their defaults."""
     for folder, free in ((out, frozenset()), (out / "documents", AFTERWARDS)):
         if not folder.exists(MANIFEST):
             continue
-        difference = first_difference(read_manifest(folder, "pairs").about.get("config") or {}, facts, free)
+        begun = read_manifest(folder, "pairs").about.get("config") or {}
+        difference = first_difference(begun, facts, free, chosen=chosen)
         if difference:
             raise ConfigError(
                 f"{folder.uri}: {difference.key}",

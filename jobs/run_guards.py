@@ -104,13 +104,14 @@ def same_recipe(recipe: Recipe, folder: Folder) -> None:
     if not folder.exists(RECIPE):
         return
     before, now = yaml.safe_load(folder.read_bytes(RECIPE)) or {}, yaml.safe_load(as_yaml(recipe))
+    chosen = recipe.model_dump(mode="json", exclude_defaults=True)
     for section, files in BEGUN.items():
         if not any(folder.exists(file) for file in files):
             continue
         free = SPEED_ONLY.get(section, frozenset())
         if section == "generation" and not folder.exists(f"weak/{MANIFEST}"):
             free |= AFTERWARDS
-        difference = first_difference(before.get(section), now.get(section), free, section)
+        difference = first_difference(before.get(section), now.get(section), free, section, chosen.get(section) or {})
         if difference:
             key, old, new = difference
             raise ConfigError(

@@ -14,17 +14,24 @@ class Difference(NamedTuple):
     now: Any
 
 
-def first_difference(before: Any, now: Any, free: Collection[str] = (), key: str = "") -> Difference | None:
+def first_difference(
+    before: Any, now: Any, free: Collection[str] = (), key: str = "", chosen: dict[str, Any] | None = None
+) -> Difference | None:
     """The first difference of two values of JSON, in the order of their keys, or None.
 
     Args:
         free: outermost keys that may differ.
         key: where the two values stand.
+        chosen: `now` without what is at its default (pydantic's `exclude_defaults`). Where it is given, a key that is
+            at its default now and that `before` lacks is no difference: the version that began did not know it.
     """
     if not (isinstance(before, dict) and isinstance(now, dict)):
         return None if before == now else Difference(key, before, now)
     for name in sorted({*before, *now} - {*free}):
-        found = first_difference(before.get(name), now.get(name), key=f"{key}.{name}" if key else name)
+        if chosen is not None and name not in before and name not in chosen:
+            continue
+        inner = None if chosen is None else chosen.get(name) or {}
+        found = first_difference(before.get(name), now.get(name), (), f"{key}.{name}" if key else name, inner)
         if found:
             return found
     return None

@@ -44,8 +44,9 @@ def finished(out: Folder, config: TrainingConfig, inputs: dict[str, Any], log: C
         clear(out)
     if out.exists(STARTED):
         found = out.read_json(STARTED)
-        parts = (first_difference(found[part], wanted[part], MAY_CHANGE) for part in ("config", "inputs"))
-        difference = next(filter(None, parts), None)
+        chosen = config.model_dump(mode="json", exclude_defaults=True)
+        difference = first_difference(found["config"], wanted["config"], MAY_CHANGE, chosen=chosen)
+        difference = difference or first_difference(found["inputs"], wanted["inputs"])
         if difference:
             raise ConfigError(
                 f"{out.uri}: {difference.key}",

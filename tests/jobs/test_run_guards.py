@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from jobs.recipe import load_recipe, section_values
 from jobs.run import Run
@@ -70,6 +71,17 @@ def test_what_was_begun_keeps_its_recipe(recipe, folder):
     folder.write_json("labels/keep/plan.json", {})
     with pytest.raises(ConfigError, match=r"adjust\.rules"):
         same_recipe(recipe("adjust.rules=[replace]"), folder)
+
+
+def test_a_run_that_an_older_version_began_goes_on(recipe, folder):
+    """A saved recipe lacks keys that came later: at their defaults they are no change, set they are."""
+    folder.write_json("pairs/table.json", {})
+    saved = yaml.safe_load(folder.read_bytes(RECIPE))
+    del saved["prepare"]["max_pairs_per_query"]
+    folder.write_bytes(RECIPE, yaml.safe_dump(saved).encode())
+    same_recipe(recipe(), folder)
+    with pytest.raises(ConfigError, match=r"prepare\.max_pairs_per_query: found None, and now 9"):
+        same_recipe(recipe("prepare.max_pairs_per_query=9"), folder)
 
 
 def test_speed_and_prices_may_always_change(recipe, folder):

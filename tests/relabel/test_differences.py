@@ -23,3 +23,20 @@ def test_names_the_first_key_that_differs(before, now, expected):
 def test_free_keys_are_the_outermost_alone():
     before, now = {"speed": 1, "model": {"speed": 1}}, {"speed": 2, "model": {"speed": 2}}
     assert first_difference(before, now, free={"speed"}, key="judge") == ("judge.model.speed", 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("now", "chosen", "expected"),
+    [
+        ({"a": 1, "new": 0}, {"a": 1}, None),
+        ({"a": 1, "new": 5}, {"a": 1, "new": 5}, ("new", None, 5)),
+        ({"a": 1, "inner": {"x": 1, "new": 0}}, {"inner": {"x": 1}}, None),
+        ({"a": 1, "inner": {"x": 1, "new": 0}}, {}, None),
+        ({"a": 1, "inner": {"x": 2, "new": 0}}, {}, ("inner.x", 1, 2)),
+        ({"a": 2}, {}, ("a", 1, 2)),
+    ],
+)
+def test_a_key_that_the_version_before_did_not_know_is_the_same_at_its_default(now, chosen, expected):
+    """What was known is compared, at its default or not; an unknown key counts once somebody sets it."""
+    before = {"a": 1, "inner": {"x": 1}}
+    assert first_difference(before, {"inner": {"x": 1}} | now, chosen=chosen) == expected
