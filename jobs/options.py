@@ -52,9 +52,11 @@ def _add_fields(parser: argparse.ArgumentParser, config: type[Config], skip: fro
                 *options, dest=prefix + name, action=argparse.BooleanOptionalAction, default=UNSET, help=text
             )
         else:
-            many = {"nargs": "+"} if get_origin(kind) is list else {}
+            # A list may be given in one option or in several; absent, it has no attribute at all.
+            many = {"nargs": "+", "action": "extend", "default": argparse.SUPPRESS} if get_origin(kind) is list else {}
             choices = f"{{{'|'.join(map(str, get_args(kind)))}}}" if get_origin(kind) is Literal else name.upper()
-            parser.add_argument(*options, dest=prefix + name, default=UNSET, metavar=choices, help=text, **many)
+            more = {"dest": prefix + name, "default": UNSET, "metavar": choices, "help": text} | many
+            parser.add_argument(*options, **more)
 
 
 def add_nested(parser: argparse.ArgumentParser, title: str, config: type[Config] | None, prefix: str = "") -> None:

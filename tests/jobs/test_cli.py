@@ -66,6 +66,23 @@ def test_a_bad_option_exits_with_its_code(arguments, code, message, capsys, tmp_
     assert "Traceback" not in printed.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--judgements", "a", "b"], {"judgements": ["a", "b"]}),
+        (["--judgements", "a", "--judgements", "b", "c"], {"judgements": ["a", "b", "c"]}),
+        ([], {}),
+    ],
+)
+def test_a_list_may_come_in_several_options(arguments, expected):
+    """An option that is given twice adds to the list; none of it is lost."""
+    config, _ = STAGES["fit-panel"].load()
+    parser = argparse.ArgumentParser()
+    add_options(parser, config)
+    parser.set_defaults(assignments=[])
+    assert config_values(parser.parse_args(arguments), config) == expected
+
+
 def test_the_fields_of_an_inline_part_are_options():
     """A robustness run takes the judge's options beside its own; those given win over the recipe's, the rest stays."""
     parser = argparse.ArgumentParser()
