@@ -125,8 +125,8 @@ class Engine:
         return self._thread.submit(self._afresh, generate, prompts).result()
 
     def logits(self, prompts: list[tuple[list[int], int | None]]) -> list[Any]:
-        """The outputs of a classification head for each prompt, a tensor [outputs] before any activation; else as
-        `answers`.
+        """The outputs of a classification head for each prompt before any activation: a float tensor [outputs] on the
+        CPU, or None where the engine refuses the prompt. Dead engines as in `answers`.
 
         Args:
             prompts: token ids, and where the second segment begins for a model that tells segments apart, else None.
@@ -146,6 +146,11 @@ class Engine:
             return [output.outputs.data for output in found]
 
         return self._thread.submit(self._afresh, classify, prompts).result()
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the engine's model has a classification head that it serves."""
+        return "classify" in self._engine.supported_tasks
 
     def _afresh(self, call: Callable[[list], list[Any]], prompts: list) -> list[Any]:
         if not self._engine.reset_prefix_cache():
@@ -187,7 +192,8 @@ def engine_options(
         "load_format": "safetensors",
         "hf_overrides": {"head_dtype": "float32"},  # bfloat16 logits near 16 have steps of 0.125, which ties grades
         "tensor_parallel_size": config.tensor_parallel_size,
-        "gpu_memory_utilization": config.gpu_memory_utilization,
+        # Actors that share a GPU (`num_gpus` below 1) share its memory.
+        "gpu_memory_utilization": config.gpu_memory_utilization * min(1.0, config.num_gpus or 1.0),
         "enforce_eager": not gpu,
         "disable_log_stats": True,
         "seed": 0,

@@ -3,7 +3,7 @@
 `model` is a folder that `AutoModelForSequenceClassification` opens. What it reads: query and document as a pair where
 its tokenizer has a separator, else `TEMPLATE`; `max_query_tokens + max_document_tokens` tokens of both together, the
 longer side cut first. The grades are those of the prompt's scale, lowest first, unless the model's `id2label` names
-grades. vLLM's pooling runner computes it where it serves the architecture, else transformers (`runner`).
+grades. vLLM's pooling runner computes it for the architectures of `POOLED`, else transformers (`runner`).
 
     relabel judge --engine classifier --model DIR --pairs PAIRS --out OUT
 """
@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pyarrow as pa
 
+from relabel.calibration.method import log_normalised
 from relabel.errors import InputError
 from relabel.judges.base import Judged, judgement_table, unjudgeable
 from relabel.judges.config import JudgeConfig, judge_dtype, judge_id
@@ -28,20 +29,23 @@ from relabel.tables import quarantine_table
 
 #: What a model without a separator token reads; it is cut at the end.
 TEMPLATE = "Query: {query}\n\nDocument: {document}"
-#: Architectures whose outputs by vLLM's pooling runner were held against transformers; `auto` takes vLLM for these.
-POOLED = frozenset(
-    f"{family}ForSequenceClassification"
-    for family in ("Bert", "Roberta", "XLMRoberta", "ModernBert", "Llama", "Mistral", "Qwen2", "Qwen3")
-)
+#: Architectures whose outputs by vLLM's pooling runner are held against transformers in the tests; `auto` takes vLLM
+#: for these.
+POOLED = frozenset(f"{family}ForSequenceClassification" for family in ("Bert", "Roberta", "Llama", "Qwen2", "Qwen3"))
 #: Model types that count positions from their padding token's id on, and so have fewer than they say.
-OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert"})
+OFFSET_POSITIONS = frozenset(
+    {
+        "roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "data2vec-text", "longformer",
+        "mpnet",
+    }
+)  # fmt: skip
 
 
 class ClassifierScorer(Protocol):
     """What computes a classification head."""
 
     def logits(self, inputs: list[dict[str, list[int]]]) -> np.ndarray:
-        """Outputs before any activation, float32 [inputs, outputs]; NaN rows for refused inputs.
+        """Outputs before any activation, float32 [inputs, outputs]; NaN rows for refused inputs, [] for no inputs.
 
         Args:
             inputs: what the model's tokenizer gives for each pair (`input_ids`, …), not padded.
@@ -62,16 +66,14 @@ class ClassifierJudge:
         rows = [row for row, reason in enumerate(reasons) if not reason]
         documents = [document_text(titles[row], texts[row]) for row in rows]
         inputs, cut = self._encoder.encode([queries[row] for row in rows], documents)
-        logits = self._scorer.logits(inputs).astype(np.float64).reshape(len(rows), -1)
-        shifted = logits - logits.max(1, keepdims=True, initial=-np.inf)
-        logprobs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-        finite = np.isfinite(logprobs).all(1)
+        logits = self._scorer.logits(inputs).reshape(len(rows), len(self._order))
+        finite = np.isfinite(logits).all(1)
         for place in np.flatnonzero(~finite):
             reasons[rows[place]] = ("engine-refused", "the engine gave no finite outputs for this pair")
         tokens = np.array([len(each["input_ids"]) for each in inputs], np.int32)
         good = pairs.take(pa.array(np.asarray(rows, np.int64)[finite]))
-        order = self._order if rows else range(logprobs.shape[1])
-        judgements = judgement_table(good, logprobs[finite][:, order], tokens[finite], cut[finite], self)
+        logprobs = log_normalised(logits[finite])[:, self._order]
+        judgements = judgement_table(good, logprobs, tokens[finite], cut[finite], self)
         return Judged(judgements, quarantine_table(pairs, reasons, source, "judge"), int(tokens.sum()))
 
 
@@ -87,7 +89,8 @@ class PairEncoder:
         self._tokenizer, self._limit = tokenizer, limit
 
     def encode(self, queries: list[str], documents: list[str]) -> tuple[list[dict[str, list[int]]], np.ndarray]:
-        """What the model reads of each pair, and whether it was cut, bool [pairs]."""
+        """What the model reads of each pair (the tokenizer's lists, `limit` tokens at most), and whether it was cut,
+        bool [pairs]."""
         if not queries:
             return [], np.zeros(0, bool)
         inputs = self._inputs(queries, documents, verbose=False)
@@ -154,21 +157,27 @@ def build(config: JudgeConfig) -> ClassifierJudge:
     from relabel.judges.classifier_runners import PooledScorer, TransformersClassifier
 
     folder, scale, dtype = local_model(config.model), prompt_named(config.prompt).scale, judge_dtype(config).value
-    order, tokenizer = output_order(folder, scale), load_tokenizer(folder)
-    limit = _limit(config, tokenizer, _about(folder))
+    order, tokenizer, about = output_order(folder, scale), load_tokenizer(folder), text_config(folder)
+    limit = _limit(config, tokenizer, about)
     if runner(config) == "vllm":
-        scorer = PooledScorer(folder, config, dtype, limit)
+        scorer = PooledScorer(folder, config, dtype, limit, len(order), getattr(about, "type_vocab_size", 1) > 1)
     else:
         scorer = TransformersClassifier(folder, config, dtype, tokenizer)
     return ClassifierJudge(judge_id(config, dtype), scale, order, PairEncoder(tokenizer, limit), scorer)
 
 
-def _limit(config: JudgeConfig, tokenizer: Any, about: dict[str, Any]) -> int:
+def text_config(folder: Path) -> Any:
+    """The configuration of the model's text part, with the defaults of its class."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
+
+
+def _limit(config: JudgeConfig, tokenizer: Any, about: Any) -> int:
     """Tokens of a pair that are read: the budgets, as far as tokenizer and positions reach."""
-    values = about.get("text_config") or about
-    positions = values.get("max_position_embeddings") or 1_000_000
-    if values.get("model_type") in OFFSET_POSITIONS:
-        positions -= (values.get("pad_token_id") or 0) + 1
+    positions = getattr(about, "max_position_embeddings", None) or 1_000_000
+    if about.model_type in OFFSET_POSITIONS:
+        positions -= (about.pad_token_id or 0) + 1
     return min(config.max_query_tokens + config.max_document_tokens, int(min(tokenizer.model_max_length, positions)))
 
 

@@ -19,29 +19,43 @@ class PooledScorer:
     Args:
         folder: local model folder (safetensors).
         limit: tokens of the longest pair.
+        outputs: outputs of the head.
+        segments: whether the model tells the two texts of a pair apart by token types.
 
     Raises:
-        InputError: where vLLM does not serve the model.
+        InputError: where vLLM does not serve the model's head.
     """
 
-    def __init__(self, folder: Path, config: JudgeConfig, dtype: str, limit: int):
+    def __init__(self, folder: Path, config: JudgeConfig, dtype: str, limit: int, outputs: int, segments: bool):
         try:
             self._engine = Engine(folder, config, dtype, limit, "pooling")
         except ValueError as error:
-            found = f"vLLM's pooling runner does not take it: {error}"
-            raise InputError(
-                f"model {folder}", found, "a classifier that it serves", "add --runner transformers"
-            ) from None
+            if "not supported" not in str(error):
+                raise
+            raise _not_served(folder, str(error)) from None
+        if not self._engine.classifies:
+            raise _not_served(folder, "no classification head that vLLM serves")
+        self._outputs, self._segments = outputs, segments
 
     def logits(self, inputs: list[dict[str, list[int]]]) -> np.ndarray:
-        found = self._engine.logits([(each["input_ids"], _second_segment(each)) for each in inputs])
-        width = next((len(logits) for logits in found if logits is not None), 1)
-        rows = [np.full(width, np.nan) if logits is None else logits.float().cpu().numpy() for logits in found]
-        return np.array(rows, np.float32)
+        prompts = [(each["input_ids"], _second_segment(each) if self._segments else None) for each in inputs]
+        refused = np.full(self._outputs, np.nan, np.float32)
+        return np.array([refused if row is None else row.numpy() for row in self._engine.logits(prompts)], np.float32)
+
+
+def _not_served(folder: Path, found: str) -> InputError:
+    return InputError(
+        f"model {folder}", found, "a classifier that vLLM's pooling runner serves", "--runner transformers"
+    )
 
 
 class TransformersClassifier:
-    """A classifier in this process, in padded batches of similar length. See `classifier.ClassifierScorer`."""
+    """A classifier in this process, in padded batches of similar length. See `classifier.ClassifierScorer`.
+
+    Args:
+        folder: local model folder (safetensors).
+        tokenizer: the model's; it is given the model's padding token.
+    """
 
     def __init__(self, folder: Path, config: JudgeConfig, dtype: str, tokenizer: Any):
         import torch
@@ -54,11 +68,14 @@ class TransformersClassifier:
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=getattr(torch, dtype), trust_remote_code=False, use_safetensors=True
         )
-        if self._tokenizer.pad_token is None:
+        # A causal model finds the last token of a text by its padding token: both must have the same.
+        about = model.config.get_text_config()
+        if about.pad_token_id is not None:
+            self._tokenizer.pad_token = self._tokenizer.convert_ids_to_tokens(about.pad_token_id)
+        elif self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         self._tokenizer.padding_side = "right"
-        if model.config.pad_token_id is None:  # a causal model finds its last token by it
-            model.config.pad_token_id = self._tokenizer.pad_token_id
+        about.pad_token_id = model.config.pad_token_id = self._tokenizer.pad_token_id
         self._model = model.to(self._device).eval()
 
     def logits(self, inputs: list[dict[str, list[int]]]) -> np.ndarray:

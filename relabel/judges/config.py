@@ -63,6 +63,14 @@ class JudgeConfig(EngineConfig):
         prompt_named(self.prompt)
         return self
 
+    @model_validator(mode="after")
+    def _runner_of_a_classifier(self) -> JudgeConfig:
+        if self.runner != "auto" and self.engine != "classifier":
+            raise ValueError(
+                f"no 'runner' with the engine {self.engine}: it says what computes the engine 'classifier'"
+            )
+        return self
+
 
 def judge_dtype(config: JudgeConfig) -> Choice:
     """The dtype that a judge computes in, and why; `none` where it has no model."""
@@ -124,7 +132,8 @@ def raw_judge_id(config: JudgeConfig, dtype: str) -> str:
     if config.engine == "classifier":
         from relabel.judges import classifier
 
-        facts |= {"runner": classifier.runner(config)}
+        if classifier.runner(config) == "vllm":  # by transformers the id is that of versions that knew nothing else
+            facts |= {"runner": "vllm"}
     if config.engine in PROMPTED:
         facts = facts | {"prompt": prompt.prompt_id, "labels": prompt.labels}
         del facts["grades"]  # the prompt's id covers them

@@ -90,7 +90,7 @@ def member_configs(config: JudgeConfig) -> list[JudgeConfig]:
 def another_judge(member: Member, found: str) -> InputError:
     return InputError(
         f"panel member {member.name!r}",
-        f"the judge {found} (other model files, statistics, prompt or dtype)",
+        f"the judge {found} (other model files, statistics, prompt, dtype or runner)",
         f"{member.judge_id}, with which the panel was fitted",
         "bring its files back, or judge the human pairs with it and fit the panel again",
     )

@@ -42,8 +42,8 @@ class PrepareConfig(Config):
         only_labelled: leave out queries without a label in the split (with `top-hits`, only those of the split).
         query_folds: keep some folds of the queries.
         max_queries: keep at most that many queries, chosen by `seed`.
-        max_pairs_per_query: keep at most that many labelled pairs of a query, chosen by `seed` whatever their labels:
-            a sample to measure a judge on. Not with `first_stage`, whose `depth` says how many.
+        max_pairs_per_query: keep at most that many pairs of a query, chosen by `seed` whatever their labels: a sample
+            to measure a judge on. Not with `first_stage`, which chooses the pairs.
         max_text_chars: the longest query, title or text.
     """
 
@@ -71,7 +71,7 @@ class PrepareConfig(Config):
     @model_validator(mode="after")
     def _one_that_limits(self) -> PrepareConfig:
         if self.first_stage and self.max_pairs_per_query:
-            raise ValueError("either 'first_stage' (its 'depth' limits the pairs of a query) or 'max_pairs_per_query'")
+            raise ValueError("either 'first_stage', which chooses the pairs of a query, or 'max_pairs_per_query'")
         return self
 
     def choose(self, query_ids: list[str]) -> set[str]:

@@ -12,11 +12,13 @@ import pytest
 from jobs.cli import COMMANDS, STAGES
 
 ROOT = Path(__file__).parents[2]
-#: Runs each module as `python -m` would, with `--help`, in one process that imports what they share once.
+#: Runs each module as `python -m` would, with `--help`, in one process: ours are imported each time, others once.
 HELPS = """
 import contextlib, io, json, runpy, sys
 found = {}
 for module in sys.argv[1:]:
+    for name in [name for name in sys.modules if name.split(".")[0] in ("jobs", "relabel", "train")]:
+        del sys.modules[name]
     sys.argv, code, shown = [module, "--help"], None, io.StringIO()
     with contextlib.redirect_stdout(shown):
         try:

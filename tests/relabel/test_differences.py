@@ -40,3 +40,12 @@ def test_a_key_that_the_version_before_did_not_know_is_the_same_at_its_default(n
     """What was known is compared, at its default or not; an unknown key counts once somebody sets it."""
     before = {"a": 1, "inner": {"x": 1}}
     assert first_difference(before, {"inner": {"x": 1}} | now, chosen=chosen) == expected
+
+
+def test_keys_inside_lists_are_compared_one_by_one():
+    """A rule of a list that an older version wrote lacks a new key as well; a longer list is another one."""
+    before, now = {"rules": [{"rule": "blend"}]}, {"rules": [{"rule": "blend", "new": 0}]}
+    assert first_difference(before, now, chosen={"rules": [{"rule": "blend"}]}) is None
+    assert first_difference(before, now, chosen={}) is None
+    assert first_difference(before, now, chosen={"rules": [{"rule": "blend", "new": 0}]}) == ("rules.0.new", None, 0)
+    assert first_difference(before, {"rules": []}, chosen={}) == ("rules", [{"rule": "blend"}], [])

@@ -24,8 +24,8 @@ def tiny_encoder(folder: Path, pooling: str | None = None) -> Path:
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", words.index("[CLS]")), ("[SEP]", words.index("[SEP]"))],
     )
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **special)
-    fast.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, model_input_names=names, **special)
     fast.save_pretrained(folder)
     torch.manual_seed(0)
     config = BertConfig(

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from transformers import GPT2Config, LlamaConfig, RobertaConfig
 
 from jobs.judge import resolve
-from relabel.errors import InputError
+from relabel.errors import ConfigError, InputError
 from relabel.judges import JudgeConfig, load_judge
+from relabel.judges.classifier import ClassifierJudge, PairEncoder, _limit
+from relabel.judges.classifier_runners import _second_segment
+from relabel.models import load_tokenizer
+from relabel.prompts import prompt_named
 from tests.relabel.classifiers import tiny_classifier
 from tests.train.encoders import tiny_encoder
 
@@ -83,3 +89,68 @@ def test_a_model_without_a_head_is_refused(tmp_path):
     one, two = (tiny_classifier("bert", tmp_path / name, labels) for name, labels in GRADES.items())
     assert json.loads((two / "config.json").read_text())["id2label"]["0"] == "3"
     assert resolve(config_of(one))[1] != resolve(config_of(two))[1]
+
+
+class Refusing:
+    """A scorer that refuses the inputs at some places, as vLLM's may."""
+
+    def __init__(self, *places: int):
+        self.places = places
+
+    def logits(self, inputs: list[dict[str, list[int]]]) -> np.ndarray:
+        rows = [np.full(4, np.nan) if row in self.places else np.arange(4.0) + row for row in range(len(inputs))]
+        return np.array(rows, np.float32)
+
+
+@pytest.mark.parametrize("refused", [(), (1,), (0, 1, 2, 3)])
+def test_refused_pairs_go_to_quarantine(refused, tmp_path, pairs):
+    """Some, all or none of the four pairs that can be judged: rows in = judged + quarantined, each with its reason."""
+    scale, tokenizer = prompt_named("graded-0-3").scale, load_tokenizer(tiny_classifier("bert", tmp_path))
+    judge = ClassifierJudge("c", scale, [3, 2, 1, 0], PairEncoder(tokenizer, 32), Refusing(*refused))
+    found = judge.judge(pairs, "x:0")
+    assert found.judgements.num_rows == 4 - len(refused)
+    assert sorted(found.quarantined["reason"].to_pylist()) == ["empty-text", *["engine-refused"] * len(refused)]
+    assert set(found.judgements["grade"].to_pylist()) <= {0}, "outputs are put in the scale's order"
+
+
+def test_nothing_to_judge_is_no_error(tmp_path, make_pairs):
+    """A table without a pair, and one without a pair that has a text."""
+    judge = load_judge(config_of(tiny_classifier("bert", tmp_path)))
+    for rows in ([], [("q", "1", "apple river", " ", None)]):
+        found = judge.judge(make_pairs(rows), "x:0")
+        assert (found.judgements.num_rows, found.quarantined.num_rows) == (0, len(rows))
+
+
+def test_segments_reach_the_engine_of_a_model_that_tells_them_apart(tmp_path):
+    """BERT's second segment begins after the query; RoBERTa's tokenizer names none."""
+    second = {}
+    for family in ("bert", "roberta"):
+        tokenizer = load_tokenizer(tiny_classifier(family, tmp_path / family))
+        inputs, cut = PairEncoder(tokenizer, 8).encode(["apple river", "apple"], ["stone", "stone " * 20])
+        second[family] = [_second_segment(each) for each in inputs]
+        assert cut.tolist() == [False, True]
+        assert len(inputs[1]["input_ids"]) == 8
+    assert second == {"bert": [4, 3], "roberta": [None, None]}
+
+
+@pytest.mark.parametrize(
+    ("about", "limit"),
+    [
+        (GPT2Config(n_positions=90), 90),
+        (RobertaConfig(max_position_embeddings=66, pad_token_id=1), 64),
+        (LlamaConfig(max_position_embeddings=4096), 500),
+    ],
+)
+def test_a_pair_is_cut_at_the_models_positions(about, limit):
+    """Positions by any name, without those that RoBERTa keeps for padding; else the budgets of both texts."""
+    config = JudgeConfig(engine="classifier", max_query_tokens=100, max_document_tokens=400)
+    assert _limit(config, SimpleNamespace(model_max_length=int(1e30)), about) == limit
+
+
+def test_the_runner_is_a_classifiers(tmp_path):
+    """Another engine refuses the key; by transformers the id is that of a version that knew nothing else."""
+    with pytest.raises(ConfigError, match=r"no 'runner' with the engine vllm"):
+        JudgeConfig.load({"engine": "vllm", "runner": "transformers"}, "a test")
+    folder = tiny_classifier("bert", tmp_path)
+    names = {runner: resolve(config_of(folder, runner=runner))[1] for runner in ("auto", "vllm", "transformers")}
+    assert names["auto"] == names["vllm"] != names["transformers"]
