@@ -18,6 +18,7 @@ from pydantic import Field
 from relabel.agreement import rater_statistics as rater
 from relabel.agreement.measures import reliability
 from relabel.calibration import METHODS
+from relabel.calibration.cuts import cut_class, fit_cuts
 from relabel.calibration.human_pairs import HumanPairs, read_human_pairs
 from relabel.calibration.median import median_class
 from relabel.calibration.method import log_loss, log_normalised
@@ -38,6 +39,9 @@ class CalibrateConfig(Config):
         judgements: URI of the raw judge's judgements of the human pairs.
         human: URI of the pairs table with their human grades, of queries that the judge has not seen.
         method: `auto` takes the one with the least cross-fitted log-loss.
+        called: the grade that a pair is called: the `median` of its calibrated distribution, or by cuts of the expected
+            grade that agree best with people by `quadratic-kappa` (more high grades, fewer equal ones). Probabilities
+            are the same.
         folds: parts of the queries in cross-fitting.
         reserve: share of the queries, by hash, that is not used, so that `at-precision` can choose its threshold on
             them.
@@ -48,6 +52,7 @@ class CalibrateConfig(Config):
     judgements: str
     human: str
     method: Literal["auto", "none", "temperature", "temperature-bias", "isotonic"] = "auto"
+    called: Literal["median", "quadratic-kappa"] = "median"
     folds: int = Field(5, ge=2, le=100)
     reserve: float = Field(0.0, ge=0, lt=1)
     resamples: int = Field(1000, ge=100)
@@ -59,7 +64,8 @@ def calibrate(config: CalibrateConfig, out: Folder, log: Callable[[str], None] =
 
     Raises:
         CircularEvidence: for labels made by a judge, or queries that the judge was trained on.
-        InputError: for judgements that are calibrated already, or fewer queries than folds.
+        InputError: for judgements that are calibrated already, fewer queries than folds, or `quadratic-kappa` where
+            people graded on a scale with another number of grades.
     """
     people = read_human_pairs(Folder(config.judgements), Folder(config.human))
     about = people.manifest.about
@@ -96,7 +102,18 @@ def calibrate(config: CalibrateConfig, out: Folder, log: Callable[[str], None] =
         "measured": measured(tried, used, classes, truth, config),
     }
     method = METHODS[chosen].fit(log_normalised(logprobs), truth)
-    fitted = Calibration(method, about["judge_id"], used.manifest.scale, classes, facts)
+    cuts = None
+    if config.called == "quadratic-kappa":
+        grades = _single_grades(classes, config.human)
+        cuts = tuple(fit_cuts(method.apply(log_normalised(logprobs)) @ grades, truth, len(classes)).tolist())
+        facts["called"] = called_by_cuts(chosen, logprobs, truth, fold, grades, used, config) | {"cuts": list(cuts)}
+        log(
+            f"calibrate: grades are called by cuts of the expected grade at {', '.join(f'{cut:.2f}' for cut in cuts)}; "
+            f"quadratic κ, cross-fitted, {facts['called']['kappa_quadratic']['value']:.3f}, and "
+            f"{facts['measured'][chosen]['kappa_quadratic']['value']:.3f} with the "
+            f"{'likeliest grade' if chosen == 'none' else 'median'}"
+        )
+    fitted = Calibration(method, about["judge_id"], used.manifest.scale, classes, facts, cuts)
     write_queries_seen(out, set(used.queries))
     fitted.write(out)
     after, before = (facts["measured"][name]["calibration_error"]["value"] for name in (chosen, "none"))
@@ -133,6 +150,47 @@ def cross_fitted(method: str, logprobs: np.ndarray, truth: np.ndarray, fold: np.
         inside = fold == number
         found[inside] = METHODS[method].fit(logprobs[~inside], truth[~inside]).apply(logprobs[inside])
     return found
+
+
+def called_by_cuts(
+    method: str,
+    logprobs: np.ndarray,
+    truth: np.ndarray,
+    fold: np.ndarray,
+    grades: np.ndarray,
+    people: HumanPairs,
+    config: CalibrateConfig,
+) -> dict:
+    """Quadratic κ and accuracy of the grades called by cuts, each fold's calibration and cuts from the other folds."""
+    logprobs, answer = log_normalised(logprobs), np.zeros(len(truth), int)
+    for number in np.unique(fold):
+        inside = fold == number
+        fitted = METHODS[method].fit(logprobs[~inside], truth[~inside])
+        cuts = fit_cuts(fitted.apply(logprobs[~inside]) @ grades, truth[~inside], len(grades))
+        answer[inside] = cut_class(fitted.apply(logprobs[inside]) @ grades, cuts)
+    _, query = np.unique(people.queries.astype(str), return_inverse=True)
+    confusion = rater.confusion_by_query(truth, answer, query, query.max() + 1, len(grades))
+
+    def interval(statistic: Callable) -> dict:
+        return bootstrap(statistic, query.max() + 1, config.resamples, seed=config.seed).to_json()
+
+    return {
+        "by": config.called,
+        "kappa_quadratic": interval(rater.kappa(confusion, 2)),
+        "accuracy": interval(rater.accuracy(confusion)),
+    }
+
+
+def _single_grades(classes: tuple[tuple[int, ...], ...], human: str) -> np.ndarray:
+    """The grade of each class, where each has one."""
+    if any(len(grades) > 1 for grades in classes):
+        raise InputError(
+            human,
+            "human grades on a scale with another number of grades than the judge's",
+            "as many, to call grades by quadratic-kappa",
+            "calibrate with --called median",
+        )
+    return np.array([grades[0] for grades in classes], float)
 
 
 def measured(

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from relabel.calibration import METHODS
+from relabel.calibration.cuts import cut_class
 from relabel.calibration.median import median_class
 from relabel.calibration.method import Method, log_normalised
 from relabel.errors import ConfigError, InputError
@@ -36,6 +37,7 @@ class Calibration:
         judge_scale: grades of that judge.
         classes: which grades form a class, ascending: one each, or those below and from `relevant_from` on where
             people graded on a scale with another number of grades. Inside a class the judge's own shares stay.
+        cuts: of the expected grade, one fewer than grades, that a pair is called by; null: the median is called.
         facts: what it was fitted on and how well it did; JSON values that decide nothing.
     """
 
@@ -44,6 +46,7 @@ class Calibration:
     judge_scale: Scale
     classes: tuple[tuple[int, ...], ...]
     facts: dict[str, Any] = field(default_factory=dict)
+    cuts: tuple[float, ...] | None = None
 
     @property
     def content(self) -> dict[str, Any]:
@@ -55,6 +58,7 @@ class Calibration:
             "judge_id": self.judge_id,
             "judge_scale": self.judge_scale.to_json(),
             "classes": [list(grades) for grades in self.classes],
+            **({"cuts": list(self.cuts)} if self.cuts else {}),
         }
 
     @property
@@ -80,6 +84,12 @@ class Calibration:
             found[:, places] = calibrated[:, [number]] * shares
         return found / found.sum(axis=1, keepdims=True)
 
+    def called(self, probabilities: np.ndarray) -> np.ndarray:
+        """The place of the grade that each calibrated distribution [rows, grades] is called, int [rows]."""
+        if self.cuts is None:
+            return median_class(probabilities)
+        return cut_class(probabilities @ np.array(self.judge_scale.grades), np.array(self.cuts))
+
     def applied(self, judgements: pa.Table) -> pa.Table:
         """`judgements` of the raw judge with calibrated `probabilities`, `score`, `grade` and `judge_id`.
 
@@ -92,7 +102,7 @@ class Calibration:
         probabilities = self.probabilities(logprobs_of(judgements, self.judge_scale))
         grades = np.array(self.judge_scale.grades)
         columns = {
-            "grade": pa.array(grades[median_class(probabilities)], pa.int32()),
+            "grade": pa.array(grades[self.called(probabilities)], pa.int32()),
             "score": pa.array((probabilities @ grades).astype(np.float32)),
             "probabilities": _lists(probabilities),
             "judge_id": pa.repeat(pa.scalar(self.calibrated_id, pa.string()), judgements.num_rows),
@@ -122,6 +132,7 @@ class Calibration:
                 Scale.from_json(values["judge_scale"]),
                 tuple(tuple(int(grade) for grade in grades) for grades in values["classes"]),
                 dict(values.get("facts") or {}),
+                tuple(float(cut) for cut in values["cuts"]) if values.get("cuts") else None,
             )
             stored = values["hash"]
         except ConfigError as error:
@@ -137,6 +148,13 @@ class Calibration:
                 f"classes that make up the grades {list(found.judge_scale.grades)}, and parameters for each",
                 "calibrate again",
             )
+        if found.cuts is not None and not _fit_grades(found.cuts, found.judge_scale):
+            raise InputError(
+                address,
+                f"the cuts {list(found.cuts)}",
+                f"{len(found.judge_scale.grades) - 1} ascending numbers",
+                "calibrate again",
+            )
         if found.hash != stored:
             raise InputError(address, f"content that does not have its hash {stored}", found.hash, "calibrate again")
         return found
@@ -150,6 +168,10 @@ def not_for(judge_id: str, wanted: str, where: str) -> InputError:
         f"the judge that the calibration was fitted for, {wanted}",
         "run `relabel calibrate` on judgements of this judge",
     )
+
+
+def _fit_grades(cuts: tuple[float, ...], scale: Scale) -> bool:
+    return len(cuts) == len(scale.grades) - 1 and bool(np.isfinite(cuts).all() and (np.diff(cuts) >= 0).all())
 
 
 def class_logprobs(logprobs: np.ndarray, scale: Scale, classes: tuple[tuple[int, ...], ...]) -> np.ndarray:
