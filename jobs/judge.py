@@ -16,7 +16,7 @@ from relabel.errors import ConfigError, InputError
 from relabel.hardware import cores
 from relabel.judges import JudgeConfig, classifier, load_judge
 from relabel.judges.config import JUDGE_SPEED, MODEL_FREE, PROMPTED, judge_dtype, judge_id, judge_scale
-from relabel.judges.panel import check_members, member_configs
+from relabel.judges.panel import check_members, computing, member_configs
 from relabel.ledger import Marker, Shard
 from relabel.lineage import trained_folder
 from relabel.models import PACKAGE_MODELS, check_context, load_tokenizer, local_model
@@ -144,7 +144,7 @@ def shard_rows(config: JudgeConfig) -> tuple[int, str]:
 
 def engines_of(config: JudgeConfig) -> set[str]:
     """The engines that will run in an actor: the judge's own, or those of a panel's members."""
-    return {member.engine for member in member_configs(config)} if config.engine == "panel" else {config.engine}
+    return {one.engine for one in computing(config)}
 
 
 def facts_of(config: JudgeConfig, name: str, dtype: str) -> dict[str, Any]:
@@ -206,8 +206,7 @@ def _by_vllm(config: JudgeConfig) -> bool:
 
 def actor_environment(config: JudgeConfig) -> dict[str, str]:
     """Environment variables of the judge's actors: those of vLLM where it computes."""
-    members = member_configs(config) if config.engine == "panel" else [config]
-    if not any(_by_vllm(member) for member in members):
+    if not any(_by_vllm(one) for one in computing(config)):
         return {}
     from relabel.engine import environment
 

@@ -17,7 +17,8 @@ from pydantic.fields import FieldInfo
 from relabel.config import Config, nested_config
 from relabel.errors import ConfigError
 
-UNSET = object()
+#: An option that is not given leaves no attribute.
+ABSENT = argparse.SUPPRESS
 
 
 def add_options(parser: argparse.ArgumentParser, config: type[Config], skip: frozenset[str] = frozenset()) -> None:
@@ -49,14 +50,12 @@ def _add_fields(parser: argparse.ArgumentParser, config: type[Config], skip: fro
         text = (shown + _default_note(field)).replace("%", "%%")
         if kind is bool:
             parser.add_argument(
-                *options, dest=prefix + name, action=argparse.BooleanOptionalAction, default=UNSET, help=text
+                *options, dest=prefix + name, action=argparse.BooleanOptionalAction, default=ABSENT, help=text
             )
         else:
-            # A list may be given in one option or in several; absent, it has no attribute at all.
-            many = {"nargs": "+", "action": "extend", "default": argparse.SUPPRESS} if get_origin(kind) is list else {}
+            many = {"nargs": "+", "action": "extend"} if get_origin(kind) is list else {}
             choices = f"{{{'|'.join(map(str, get_args(kind)))}}}" if get_origin(kind) is Literal else name.upper()
-            more = {"dest": prefix + name, "default": UNSET, "metavar": choices, "help": text} | many
-            parser.add_argument(*options, **more)
+            parser.add_argument(*options, dest=prefix + name, default=ABSENT, metavar=choices, help=text, **many)
 
 
 def add_nested(parser: argparse.ArgumentParser, title: str, config: type[Config] | None, prefix: str = "") -> None:
@@ -80,14 +79,11 @@ def config_values(options: argparse.Namespace, config: type[Config], base: Mappi
     """
     values = dict(base or {})
     for name in config.model_fields:
-        given = getattr(options, name, UNSET)
-        if given is not UNSET:
-            values[name] = given
+        if hasattr(options, name):
+            values[name] = getattr(options, name)
     for part in getattr(config, "INLINE", ()):
         given = {
-            name.removeprefix(f"{part}."): value
-            for name, value in vars(options).items()
-            if name.startswith(f"{part}.") and value is not UNSET
+            name.removeprefix(f"{part}."): value for name, value in vars(options).items() if name.startswith(f"{part}.")
         }
         if given:
             values[part] = {**values[part], **given} if isinstance(values.get(part), Mapping) else given

@@ -19,7 +19,7 @@ from relabel.evidence.evaluate import METRICS, read_test
 from relabel.evidence.judged_everywhere import refuse_too_few
 from relabel.generation.config import AFTERWARDS
 from relabel.judges.config import JUDGE_SPEED, MODEL_FREE
-from relabel.judges.panel import member_configs
+from relabel.judges.panel import computing
 from relabel.ledger import PLAN
 from relabel.models import local_model
 from relabel.storage import Folder
@@ -32,7 +32,7 @@ RECIPE = "recipe.yaml"
 def check_models(recipe: Recipe) -> None:
     """Raises InputError for a model that is not there, before anything else is done; package models are made."""
     names = {recipe.reranker.model, zero_shot(recipe)}
-    judges = member_configs(recipe.judge) if recipe.judge.engine == "panel" else [recipe.judge]
+    judges = computing(recipe.judge)
     if recipe.generation:
         names |= {recipe.generation.model or recipe.judge.model, recipe.generation.encoder}
     names |= {judge.model for judge in judges if judge.engine not in MODEL_FREE}

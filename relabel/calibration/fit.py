@@ -83,6 +83,7 @@ def calibrate(config: CalibrateConfig, out: Folder, log: Callable[[str], None] =
             "grade more queries, or set fewer --folds or a smaller --reserve",
         )
     classes, truth = classes_of(used)
+    grades = _single_grades(classes, config.human) if config.called == "quadratic-kappa" else None
     logprobs = class_logprobs(logprobs_of(used.judgements, used.manifest.scale), used.manifest.scale, classes)
     fold = folds(used.queries, config.folds, config.seed)
     tried = {name: cross_fitted(name, logprobs, truth, fold) for name in METHODS}
@@ -103,8 +104,7 @@ def calibrate(config: CalibrateConfig, out: Folder, log: Callable[[str], None] =
     }
     method = METHODS[chosen].fit(log_normalised(logprobs), truth)
     cuts = None
-    if config.called == "quadratic-kappa":
-        grades = _single_grades(classes, config.human)
+    if grades is not None:
         cuts = tuple(fit_cuts(method.apply(log_normalised(logprobs)) @ grades, truth, len(classes)).tolist())
         facts["called"] = called_by_cuts(chosen, logprobs, truth, fold, grades, used, config) | {"cuts": list(cuts)}
         log(
@@ -145,11 +145,15 @@ def cross_fitted(method: str, logprobs: np.ndarray, truth: np.ndarray, fold: np.
         truth: true classes, int [rows].
         fold: of each row's query, int [rows].
     """
-    logprobs, found = log_normalised(logprobs), np.zeros(logprobs.shape)
-    for number in np.unique(fold):
-        inside = fold == number
-        found[inside] = METHODS[method].fit(logprobs[~inside], truth[~inside]).apply(logprobs[inside])
-    return found
+    return _from_other_folds(lambda *others: METHODS[method].fit(*others).apply, log_normalised(logprobs), truth, fold)
+
+
+def _from_other_folds(fit: Callable, logprobs: np.ndarray, truth: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """What `fit(logprobs, truth)` of all other folds, a function of log-probabilities, says of each fold's rows."""
+    inside = [np.flatnonzero(fold == number) for number in np.unique(fold)]
+    others = [np.flatnonzero(fold != number) for number in np.unique(fold)]
+    found = [fit(logprobs[out], truth[out])(logprobs[rows]) for rows, out in zip(inside, others, strict=True)]
+    return np.concatenate(found)[np.argsort(np.concatenate(inside))]
 
 
 def called_by_cuts(
@@ -162,23 +166,30 @@ def called_by_cuts(
     config: CalibrateConfig,
 ) -> dict:
     """Quadratic κ and accuracy of the grades called by cuts, each fold's calibration and cuts from the other folds."""
-    logprobs, answer = log_normalised(logprobs), np.zeros(len(truth), int)
-    for number in np.unique(fold):
-        inside = fold == number
-        fitted = METHODS[method].fit(logprobs[~inside], truth[~inside])
-        cuts = fit_cuts(fitted.apply(logprobs[~inside]) @ grades, truth[~inside], len(grades))
-        answer[inside] = cut_class(fitted.apply(logprobs[inside]) @ grades, cuts)
-    _, query = np.unique(people.queries.astype(str), return_inverse=True)
+
+    def fit(logprobs: np.ndarray, truth: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        fitted = METHODS[method].fit(logprobs, truth)
+        cuts = fit_cuts(fitted.apply(logprobs) @ grades, truth, len(grades))
+        return lambda rows: cut_class(fitted.apply(rows) @ grades, cuts)
+
+    answer = _from_other_folds(fit, log_normalised(logprobs), truth, fold)
+    query, interval = _over_queries(people, config)
     confusion = rater.confusion_by_query(truth, answer, query, query.max() + 1, len(grades))
-
-    def interval(statistic: Callable) -> dict:
-        return bootstrap(statistic, query.max() + 1, config.resamples, seed=config.seed).to_json()
-
     return {
         "by": config.called,
         "kappa_quadratic": interval(rater.kappa(confusion, 2)),
         "accuracy": interval(rater.accuracy(confusion)),
     }
+
+
+def _over_queries(people: HumanPairs, config: CalibrateConfig) -> tuple[np.ndarray, Callable[..., dict]]:
+    """The number of each row's query, int [rows], and what makes an interval over queries of a statistic."""
+    _, query = np.unique(people.queries.astype(str), return_inverse=True)
+
+    def interval(statistic: Callable) -> dict:
+        return bootstrap(statistic, query.max() + 1, config.resamples, seed=config.seed).to_json()
+
+    return query, interval
 
 
 def _single_grades(classes: tuple[tuple[int, ...], ...], human: str) -> np.ndarray:
@@ -204,12 +215,8 @@ def measured(
 
     Ten bins of equal width; intervals are BCa over queries. `none` is the judge as it is: the numbers before.
     """
-    _, query = np.unique(people.queries.astype(str), return_inverse=True)
+    query, interval = _over_queries(people, config)
     queries = query.max() + 1
-
-    def interval(statistic: Callable) -> dict:
-        return bootstrap(statistic, queries, config.resamples, seed=config.seed).to_json()
-
     found, relevant_from = {}, _first_relevant(people.manifest.scale, classes)
     raw_loss = log_loss(tried["none"], truth)
     for name, probabilities in tried.items():

@@ -87,6 +87,11 @@ def member_configs(config: JudgeConfig) -> list[JudgeConfig]:
     return found
 
 
+def computing(config: JudgeConfig) -> list[JudgeConfig]:
+    """The configurations that compute: those of a panel's members, else the judge's own; raises as `member_configs`."""
+    return member_configs(config) if config.engine == "panel" else [config]
+
+
 def another_judge(member: Member, found: str) -> InputError:
     return InputError(
         f"panel member {member.name!r}",

@@ -63,16 +63,16 @@ class PrepareConfig(Config):
     max_text_chars: int = Field(default=2_000_000, ge=1)
     seed: int = 0
 
-    def in_folds(self, query: str) -> bool:
-        """Whether a query's text falls in a fold to keep; equal texts always fall in the same fold."""
-        folds = self.query_folds
-        return folds is None or int(query_fingerprint(query), 16) % folds.count in folds.keep
-
     @model_validator(mode="after")
     def _one_that_limits(self) -> PrepareConfig:
         if self.first_stage and self.max_pairs_per_query:
             raise ValueError("either 'first_stage', which chooses the pairs of a query, or 'max_pairs_per_query'")
         return self
+
+    def in_folds(self, query: str) -> bool:
+        """Whether a query's text falls in a fold to keep; equal texts always fall in the same fold."""
+        folds = self.query_folds
+        return folds is None or int(query_fingerprint(query), 16) % folds.count in folds.keep
 
     def choose(self, query_ids: list[str]) -> set[str]:
         """At most `max_queries` of the ids; which ones depends on `seed` and on the ids, not on their order."""
