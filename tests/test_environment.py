@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,39 @@ def test_the_gpu_extra_resolves_without_being_installed(tmp_path):
     text = (tmp_path / "gpu.txt").read_text()
     assert re.search(r"^vllm==", text, re.MULTILINE)
     assert re.search(r"^ray\[?", text, re.MULTILINE)
+
+
+def test_a_wheel_holds_every_module_and_its_data(tmp_path):
+    """Who installs the project without its checkout gets all of it: subpackages, recipes, templates, grades."""
+    folders = ("relabel", "train", "jobs")
+    source = tmp_path / "source"
+    for name in folders:
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    wanted = {
+        str(path.relative_to(source)) for name in folders for path in (source / name).rglob("*") if path.is_file()
+    }
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "uv",
+            "build",
+            "--quiet",
+            "--wheel",
+            "--no-build-isolation",
+            "--python",
+            sys.executable,
+            "-o",
+            tmp_path,
+            source,
+        ],
+        check=True,
+        timeout=120,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wanted - set(zipfile.ZipFile(wheel).namelist()) == set()
 
 
 def test_the_library_loads_neither_ray_nor_vllm_nor_torch():
