@@ -107,38 +107,35 @@ def _committed_rows(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, 
     """Runs the shards through Ray Data; yields the rows of each as it is committed."""
     if not todo:
         return
-    runtime_env = {"env_vars": stage.environment} if stage.environment else None
-    io_tasks = min(len(todo), max(2, stage.actors))  # one worker process each: more of them only cost memory
-    dataset = (
-        ray.data.read_datasource(
-            _ShardSource(pairs, todo), override_num_blocks=len(todo), concurrency=io_tasks, num_cpus=IO_CPUS
-        )
-        .map_batches(
-            _Worker,
-            fn_constructor_args=(stage.worker, stage.arguments, {shard.index: shard for shard in todo}),
-            batch_size=None,
-            batch_format="pyarrow",
-            zero_copy_batch=True,
-            compute=ray.data.ActorPoolStrategy(size=min(stage.actors, len(todo)), max_tasks_in_flight_per_actor=2),
-            num_cpus=stage.num_cpus,
-            num_gpus=stage.num_gpus,
-            runtime_env=runtime_env,
-            ray_remote_args_fn=_retries,
-        )
-        .map_batches(
-            _Sink(out, plan.task_id, {shard.index: shard for shard in todo}),
-            batch_size=None,
-            batch_format="pyarrow",
-            zero_copy_batch=True,
-            concurrency=io_tasks,
-            num_cpus=IO_CPUS,
-        )
-    )
     try:
+        dataset = _pipeline(stage, plan, todo, pairs, out)
         for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             yield from block["rows"].to_pylist()
     except ray.exceptions.RayError as error:
         raise _cause(error, stage.name) from error
+
+
+def _pipeline(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, out: Folder) -> ray.data.Dataset:
+    """Read, work, commit: one block a shard from end to end. Nothing runs until it is iterated."""
+    io_tasks = min(len(todo), max(2, stage.actors))  # one worker process each: more of them only cost memory
+    whole_blocks = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
+    shards = {shard.index: shard for shard in todo}
+    return (
+        ray.data.read_datasource(
+            _ShardSource(pairs, todo), override_num_blocks=len(todo), concurrency=io_tasks, num_cpus=IO_CPUS
+        )
+        .map_batches_internal(  # `map_batches` itself refuses whole blocks to a stage that has GPUs
+            _Worker,
+            fn_constructor_args=(stage.worker, stage.arguments, shards),
+            compute=ray.data.ActorPoolStrategy(size=min(stage.actors, len(todo)), max_tasks_in_flight_per_actor=2),
+            num_cpus=stage.num_cpus,
+            num_gpus=stage.num_gpus,
+            runtime_env={"env_vars": stage.environment} if stage.environment else None,
+            ray_remote_args_fn=_retries,
+            **whole_blocks,
+        )
+        .map_batches(_Sink(out, plan.task_id, shards), concurrency=io_tasks, num_cpus=IO_CPUS, **whole_blocks)
+    )
 
 
 def _retries() -> dict[str, int]:

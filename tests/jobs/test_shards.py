@@ -6,8 +6,10 @@ import pyarrow as pa
 import pytest
 import ray
 
-from jobs.shards import WORKER_DEATHS, _cause, _Worker
+from jobs.shards import WORKER_DEATHS, Stage, _cause, _pipeline, _Worker
 from relabel.errors import InputError, RelabelError
+from relabel.ledger import Plan, Segment, Shard
+from relabel.storage import Folder
 
 
 def test_a_worker_that_cannot_be_made_says_why_at_its_first_shard():
@@ -36,3 +38,18 @@ def test_our_own_error_is_found_inside_rays():
     assert _cause(wrapped, "judge") is own
     unknown = ValueError("?")
     assert _cause(unknown, "judge") is unknown
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("gpus", [0, 0.5, 1])
+def test_workers_get_whole_shards_whatever_they_compute_on(ray_session, tmp_path, gpus):
+    """Ray Data wants a batch size of a stage that has GPUs, which would put parts of shards together: not of ours."""
+    shard = Shard(0, (Segment("part-00000.parquet", 0, 4),))
+    plan = Plan(tmp_path.as_uri(), {}, "task", 4, (shard,))
+    stage = Stage("judge", "judgements", "task", dict, {}, 4, None, {}, lambda markers: {}, num_gpus=gpus)
+    folder = Folder(str(tmp_path))
+    pipeline = _pipeline(stage, plan, [shard], folder, folder)
+    logical = pipeline._logical_plan.dag.input_dependencies[0]
+    assert logical.name == "MapBatches(_Worker)"
+    assert logical.ray_remote_args["num_gpus"] == gpus
+    assert logical.batch_size is None
