@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from types import MethodType
 
 import torch
 
@@ -33,6 +34,10 @@ class GradeModel(torch.nn.Module):
         super().__init__()
         self.lm = lm
         self.softcap = getattr(lm.config, "final_logit_softcapping", None)
+        head = lm.get_output_embeddings()
+        if type(head) is torch.nn.Linear:  # one with an adapter computes as it does
+            # Its own `forward`, not a call on its weight: ZeRO 3 gathers the weight where the module is called.
+            head.forward = MethodType(_linear_in_float32, head)
 
     def forward(
         self,
@@ -127,6 +132,12 @@ class GradeModel(torch.nn.Module):
         if difference > TOLERANCE:
             name = f"model {type(self.lm).__name__}"
             raise InputError(name, f"logits that differ by {difference:.3g} {where}", wanted, fix)
+
+
+def _linear_in_float32(head: torch.nn.Linear, hidden: torch.Tensor) -> torch.Tensor:
+    """Logits as judging computes them: in bfloat16 a logit near 16 has steps of 0.125, which ties grades."""
+    bias = None if head.bias is None else head.bias.float()
+    return torch.nn.functional.linear(hidden.float(), head.weight.float(), bias)
 
 
 def load_causal_lm(folder: Path, dtype: torch.dtype = torch.float32) -> torch.nn.Module:

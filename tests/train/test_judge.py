@@ -68,6 +68,22 @@ def test_logits_equal_the_models_own(models, family):
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma", "qwen"])
+def test_logits_are_float32_whatever_the_model_computes_in(models, family):
+    """A model in bfloat16 multiplies its last hidden state in float32, as judging does: its grades are no steps."""
+    lm = load_causal_lm(models(family), torch.bfloat16).eval()
+    ids, last = padded([[5, 9, 30, 2], list(range(3, 40))], 0)
+    with torch.inference_mode():
+        hidden = lm.base_model(input_ids=ids, use_cache=False).last_hidden_state[torch.arange(2), last]
+        found = GradeModel(lm)(ids, last)
+    exact = hidden.double() @ lm.get_output_embeddings().weight.double().T
+    if (cap := lm.config.get_text_config().__dict__.get("final_logit_softcapping")) is not None:
+        exact = torch.tanh(exact / cap) * cap
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), exact, atol=1e-5, rtol=1e-5)
+    assert not torch.equal(found, found.bfloat16().float())
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma", "qwen"])
 def test_prompts_that_share_a_row_get_the_logits_of_each_alone(models, family):
     """Several prompts over one document, one alone in its row, one that is another's beginning: none sees another."""
     lm = load_causal_lm(models(family)).eval()
