@@ -43,6 +43,7 @@ EXAMPLES = pa.schema(
 
 #: How an epoch's examples are drawn: about equally many of each grade within each query, over all queries, or as it is.
 Balance = Literal["query", "grade", "natural"]
+NOT_AUGMENTED = Augmentation()
 #: The greatest shuffling key: all are kept up to it.
 ALL = 2**64 - 1
 
@@ -174,7 +175,7 @@ def write_examples(
     ranks: int,
     seed: int,
     lengths: Callable[[pa.Table], list[int]],
-    augment: Augmentation | None = None,
+    augment: Augmentation = NOT_AUGMENTED,
     queries_per_document: int = 1,
     other_queries: int = 0,
     other_weight: float = 1.0,
@@ -188,7 +189,7 @@ def write_examples(
         limit: examples an epoch, at most, balanced as all are; with natural balance all of a document that has several
             queries.
         lengths: of rows of `DOCUMENTS`, see `Shuffler`.
-        augment: which examples are perturbed; they keep their grade. None: none.
+        augment: which documents are perturbed; they keep their grades.
         queries_per_document: labelled pairs of one document that go through the model together, at most.
         other_queries: queries of other documents that each row gets as pairs of the lowest grade.
         other_weight: their weight in the loss.
@@ -222,7 +223,8 @@ def write_examples(
             kept |= limited(chosen, limit, balance)
         seen: Counter = Counter()
         with Scratch() as scratch:
-            gather = partial(gathered, most=queries_per_document, others=others)
+            perturbed = partial(augmented, options=augment, answer=prompt.labels[-1], seed=seed, epoch=epoch)
+            gather = partial(gathered, most=queries_per_document, others=others, perturbed=perturbed)
             shuffler = Shuffler(EXAMPLES, scratch, sum(map(len, chosen.values())), lengths, gather)
             for row in graded_examples(pairs, prompt):
                 if row["fingerprint"] not in train_queries:
@@ -231,8 +233,6 @@ def write_examples(
                 used = key <= kept[row["query_id"], row["lowest"]]
                 seen[f"grade_{_named(row, prompt.scale)}_{'used' if used else 'left_out'}"] += 1
                 if used:
-                    if augment:
-                        row = augmented(row, augment, prompt.labels[-1], seed, epoch)
                     shuffler.add({name: row[name] for name in EXAMPLES.names}, key)
             written.append(shuffler.write(out / f"epoch-{epoch}", batch, ranks, identity_hash(seed, epoch)))
         counts = counts or seen

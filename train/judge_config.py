@@ -39,7 +39,7 @@ class JudgeTrainingConfig(TrainingConfig):
         max_document_tokens, max_query_tokens: budgets of title and text, and of the query; judge later with the same.
         balance: `query` draws about equally many pairs of each grade within each query, so that the query alone tells
             nothing; `grade` over all queries together; `natural` takes all pairs as they are.
-        augment: a share of the examples is perturbed and keeps its grade.
+        augment: a share of the documents is perturbed and keeps its grades.
         queries_per_document: labelled pairs of one document that go through the model together, at most, so that the
             document is computed once for all of them; saves most where the prompt begins with the document.
         other_queries: training queries of other documents that every example gets beside its own, as pairs of the
@@ -96,12 +96,6 @@ class JudgeTrainingConfig(TrainingConfig):
             raise ValueError(
                 "several queries a document (queries_per_document, other_queries), or ranked_within: batch"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _documents_are_as_they_were_labelled(self) -> JudgeTrainingConfig:
-        if self.augment.share and self.pairs_a_row > 1:
-            raise ValueError("augment.share: 0 where documents have several queries: they share one text")
         return self
 
     @model_validator(mode="after")

@@ -4,12 +4,12 @@
     title, text, queries, lowest, highest (allowed grades, indices into the prompt's), weights
 
 A document's pairs come next to each other by its shuffling key. Queries of other documents may be added as pairs of the
-lowest grade. Deterministic: what is added is a function of (seed, epoch, document).
+lowest grade, and the text may be perturbed. Deterministic: both are functions of (seed, epoch, document).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -81,28 +81,28 @@ def document_hash(seed: int, epoch: int, row: dict) -> int:
     return identity_hash(seed, epoch, "document", row["title"], row["text"])
 
 
-def gathered(rows: pa.Table, most: int, others: OtherQueries) -> pa.Table:
+def gathered(rows: pa.Table, most: int, others: OtherQueries, perturbed: Callable[[dict], dict]) -> pa.Table:
     """The rows of `DOCUMENTS` for pairs in which those of a document lie next to each other.
 
     Args:
         rows: query, title, text, lowest, highest; a row a pair.
         most: pairs of one document in a row; what is more begins another row.
         others: what is added to each row.
+        perturbed: makes a row another with the same grades, or leaves it.
     """
     found = []
     for group in _neighbours(rows.to_pylist(), most):
         title, text = group[0]["title"], group[0]["text"]
         added = others.draw(title, text)
-        found.append(
-            {
-                "title": title,
-                "text": text,
-                "queries": [row["query"] for row in group] + added,
-                "lowest": [row["lowest"] for row in group] + [0] * len(added),
-                "highest": [row["highest"] for row in group] + [0] * len(added),
-                "weights": [1.0] * len(group) + [others.weight] * len(added),
-            }
-        )
+        document = {
+            "title": title,
+            "text": text,
+            "queries": [row["query"] for row in group] + added,
+            "lowest": [row["lowest"] for row in group] + [0] * len(added),
+            "highest": [row["highest"] for row in group] + [0] * len(added),
+            "weights": [1.0] * len(group) + [others.weight] * len(added),
+        }
+        found.append(perturbed(document))
     return pa.Table.from_pylist(found, schema=DOCUMENTS)
 
 

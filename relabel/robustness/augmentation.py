@@ -1,7 +1,9 @@
-"""Perturbed training examples: a share is perturbed and keeps its grade, so that a judge learns not to move.
+"""Perturbed training examples: a share is perturbed and keeps its grades, so that a judge learns not to move.
 
-A pure function of (seed, epoch, pair): an epoch can be written again, by any number of workers. Only perturbations
-that leave the grade true are taken (`Perturbation.teaches`).
+A document may have several queries, which share its text: it is perturbed with one of them in mind, drawn by chance, so
+that a judge also sees documents that repeat a query which they do not answer. A pure function of (seed, epoch, document
+and its queries): an epoch can be written again, by any number of workers. Only perturbations that leave the grade true
+are taken (`Perturbation.teaches`).
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ class Augmentation(Config):
 
     Attributes:
         perturbations: names of `relabel.robustness.PERTURBATIONS`; one of them is drawn for each perturbed example.
-        share: of the examples that are perturbed, in [0, 1]; drawn anew each epoch.
+        share: of the examples that are perturbed, in [0, 1], an example being a document with all its queries; drawn
+            anew each epoch.
     """
 
     perturbations: list[str] = Field(default_factory=list)
@@ -41,18 +44,21 @@ class Augmentation(Config):
         return self
 
 
-def augmented(row: dict[str, Any], options: Augmentation, answer: str, seed: int, epoch: int) -> dict[str, Any]:
-    """The training example, or with the probability `options.share` a copy whose texts are perturbed.
+def augmented(document: dict[str, Any], options: Augmentation, answer: str, seed: int, epoch: int) -> dict[str, Any]:
+    """The document, or with the probability `options.share` a copy whose text is perturbed.
 
     Args:
-        row: has `query_id`, `doc_id`, `query`, `title`, `text`; everything else, such as the grade, stays.
+        document: has `title`, `text`, `queries` (list); everything else, such as the grades, stays.
         answer: the prompt's label of the highest grade.
     """
     if not options.share:
-        return row
-    random = chance("augmentation", seed, epoch, row["query_id"], row["doc_id"])
+        return document
+    title, text, queries = document["title"], document["text"], document["queries"]
+    random = chance("augmentation", seed, epoch, title, text, queries)
     if random.random() >= options.share:
-        return row
+        return document
+    place = random.randrange(len(queries))
     perturbation = perturbation_named(random.choice(options.perturbations))
-    pair = perturbation.apply(Pair(row["query"], row["title"], row["text"]), Setting(random, answer))
-    return row | pair._asdict()
+    pair = perturbation.apply(Pair(queries[place], title, text), Setting(random, answer))
+    changed = [*queries[:place], pair.query, *queries[place + 1 :]]
+    return document | {"title": pair.title, "text": pair.text, "queries": changed}

@@ -168,8 +168,9 @@ def test_binary_labels_are_examples_of_a_graded_prompt(tmp_path):
     assert {(row["lowest"], row["highest"]) for row in read_examples(out)} == {(0, 1), (2, 3)}
 
 
-def test_perturbed_examples_keep_their_grade(tmp_path):
-    """Augmentation changes texts of some examples and nothing else: the same pairs, their grades, the same counts."""
+@pytest.mark.parametrize("others", [0, 2])
+def test_perturbed_examples_keep_their_grade(tmp_path, others):
+    """Augmentation changes texts of some documents and nothing else: the same pairs, their grades, the same counts."""
     rows = topic_pairs(queries=12, documents=8)
     pairs, grades = Folder(tmp_path / "pairs"), {row["text"]: row["label"] for row in rows}
     write_pairs(pairs, rows)
@@ -181,6 +182,7 @@ def test_perturbed_examples_keep_their_grade(tmp_path):
         "ranks": 1,
         "seed": 0,
         "lengths": characters,
+        "other_queries": others,
     }
     written, read = [], []
     for name, augment in (("plain", Augmentation()), ("half", Augmentation(perturbations=["planted-end"], share=0.5))):
@@ -191,8 +193,11 @@ def test_perturbed_examples_keep_their_grade(tmp_path):
     assert {row["text"] for row in read[0]} <= set(grades)
     changed = [row for row in read[1] if row["text"] not in grades]
     assert 0.3 <= len(changed) / len(read[1]) <= 0.7
+    own = {(row["query"], row["text"]) for row in rows}
     for row in read[1]:
-        assert row["lowest"] == grades[row["text"].partition("\n")[0]]
+        text = row["text"].partition("\n")[0]
+        assert row["lowest"] == (grades[text] if (row["query"], text) in own else 0)
+    assert sorted(row["query"] for row in read[0]) == sorted(row["query"] for row in read[1])
 
 
 def test_batches_are_of_similar_length(tmp_path):

@@ -161,10 +161,6 @@ def test_weights_and_comparisons_by_hand(task):
         assert built.loss(model, batch).item() == pytest.approx(expected.item(), abs=1e-5)
     halves = [built.loss(model, built.collate(rows.slice(place, 1))).item() for place in (0, 1)]
     assert np.mean(halves) == pytest.approx(expected.item(), abs=1e-4)
-    with pytest.raises(ConfigError, match=r"augment\.share: 0 where documents have several queries"):
-        JudgeTrainingConfig.load(
-            {"pairs": "p", "other_queries": 1, "augment": {"share": 0.2, "perturbations": ["typos"]}}, "recipe"
-        )
     with pytest.raises(ConfigError, match="several queries a document"):
         JudgeTrainingConfig.load({"pairs": "p", "ranking_weight": 1, "ranked_within": "document"}, "recipe")
 

@@ -9,8 +9,8 @@ from relabel.robustness import PERTURBATIONS
 from relabel.robustness.augmentation import Augmentation, augmented
 
 ROWS = [
-    {"query_id": f"q{number // 10}", "doc_id": f"d{number}", "query": "split a path", "title": "", "lowest": number % 4,
-     "highest": number % 4, "text": f"Document {number} says much. It says more about paths. It ends here."}
+    {"queries": ["split a path", "sort a list"], "title": "", "lowest": [number % 4, 0], "highest": [number % 4, 0],
+     "text": f"Document {number} says much. It says more about paths. It ends here."}
     for number in range(400)
 ]  # fmt: skip
 
@@ -26,15 +26,25 @@ def test_a_share_of_the_examples_is_perturbed_and_keeps_its_grade():
 
 
 def test_an_epoch_can_be_written_again():
-    """The same (seed, epoch, pair) gives the same text, whatever came before; another epoch or seed gives others."""
+    """The same (seed, epoch, document) gives the same text, whatever came before; another epoch or seed others."""
     options = Augmentation(perturbations=["planted-start", "keyword-stuffing"], share=0.5)
 
     def texts(seed: int, epoch: int, rows: list[dict] = ROWS) -> dict[str, str]:
-        return {row["doc_id"]: augmented(row, options, "3", seed, epoch)["text"] for row in rows}
+        return {row["text"]: augmented(row, options, "3", seed, epoch)["text"] for row in rows}
 
     assert texts(1, 0) == texts(1, 0, ROWS[::-1])
     assert texts(1, 0) != texts(1, 1)
     assert texts(1, 0) != texts(2, 0)
+
+
+def test_a_document_repeats_any_of_its_queries():
+    """Also one that it does not answer: what is repeated is drawn among the queries, and none of them changes."""
+    options = Augmentation(perturbations=["query-repeated"], share=1.0)
+    after = [augmented(row, options, "3", seed=1, epoch=0) for row in ROWS]
+    starts = [row["text"].partition("\n")[0] for row in after]
+    assert set(starts) == {"split a path", "sort a list"}
+    assert 0.4 <= starts.count("sort a list") / len(starts) <= 0.6
+    assert all(row["queries"] == ["split a path", "sort a list"] for row in after)
 
 
 def test_nothing_happens_by_default():
