@@ -42,24 +42,8 @@ def test_a_wheel_holds_every_module_and_its_data(tmp_path):
     wanted = {
         str(path.relative_to(source)) for name in folders for path in (source / name).rglob("*") if path.is_file()
     }
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "uv",
-            "build",
-            "--quiet",
-            "--wheel",
-            "--no-build-isolation",
-            "--python",
-            sys.executable,
-            "-o",
-            tmp_path,
-            source,
-        ],
-        check=True,
-        timeout=120,
-    )
+    build = [sys.executable, "-m", "uv", "build", "--quiet", "--wheel", "--no-build-isolation"]
+    subprocess.run([*build, "--python", sys.executable, "-o", tmp_path, source], check=True, timeout=120)
     (wheel,) = tmp_path.glob("*.whl")
     assert wanted - set(zipfile.ZipFile(wheel).namelist()) == set()
 

@@ -43,6 +43,7 @@ EXAMPLES = pa.schema(
 
 #: How an epoch's examples are drawn: about equally many of each grade within each query, over all queries, or as it is.
 Balance = Literal["query", "grade", "natural"]
+#: No document is perturbed.
 NOT_AUGMENTED = Augmentation()
 #: The greatest shuffling key: all are kept up to it.
 ALL = 2**64 - 1

@@ -49,7 +49,7 @@ def test_interrupted_judge_says_how_to_go_on(tmp_path, make_pairs):
 
 
 def test_interrupted_training_says_how_to_go_on(tmp_path):
-    """The same while Ray Train has the signal; `test_training_runs` goes on from such a folder after a kill."""
+    """The same while Ray Train has the signal: exit code 130, then the command goes on after the last checkpoint."""
     tiny_encoder(tmp_path / "encoder")
     write_labels(Folder(tmp_path / "labels"), topic_pairs(queries=40, documents=8))
     out = Folder(tmp_path / "out")
@@ -60,4 +60,6 @@ def test_interrupted_training_says_how_to_go_on(tmp_path):
     assert "stopped; finished work is kept. To go on: relabel train-reranker --labels" in log
     assert "Traceback" not in log
     assert not out.exists("training.json")
-    assert newest(out / "checkpoints").step >= 10
+    finish_stage("train_reranker", arguments, tmp_path / "log")
+    assert "resumed after step" in (tmp_path / "log").read_text()
+    assert out.read_json("training.json")["sessions"] == 2
