@@ -17,7 +17,7 @@ import pyarrow as pa
 from relabel.calibration.human_pairs import HumanPairs, read_human_pairs
 from relabel.errors import ConfigError, InputError
 from relabel.labels import AdjustConfig, AtPrecision, ChangeCounts, Rule, adjust_rows, judgements_of
-from relabel.ledger import PLAN, Marker, Plan, Shard, content_fingerprint, part_name, read_plan
+from relabel.ledger import PLAN, Marker, Plan, Shard, fingerprints, part_name, read_plan
 from relabel.lineage import write_queries_seen
 from relabel.promises.learn import PROMISE, learn
 from relabel.records import JUDGEMENTS, QUARANTINE, Scale
@@ -134,8 +134,7 @@ def _plan_over(pairs: Folder, judgements: Folder) -> Plan | None:
     if not judgements.exists(PLAN):
         return None
     plan = read_plan(judgements)
-    inputs = {part: content_fingerprint(pairs, part) for part in read_manifest(pairs, "pairs").parts}
-    return plan if plan.inputs == inputs else None
+    return plan if plan.inputs == fingerprints(pairs, read_manifest(pairs, "pairs").parts) else None
 
 
 def _human_pairs(config: AdjustConfig, rule: AtPrecision) -> HumanPairs:

@@ -16,7 +16,7 @@ from jobs.judge import judge
 from jobs.summary import movement_table
 from relabel.errors import ConfigError, InputError
 from relabel.formats.faults import shown
-from relabel.ledger import content_fingerprint
+from relabel.ledger import fingerprints
 from relabel.prompts import prompt_named
 from relabel.robustness.config import RobustnessConfig
 from relabel.robustness.movement import measure
@@ -57,7 +57,7 @@ def _write_variants(config: RobustnessConfig, out: Folder, log: Callable[[str], 
         raise InputError(source.uri, "a pairs table without a scale", "labels with their scale", "prepare it again")
     answer = prompt_named(config.judge.prompt).labels[-1]
     made_of = {
-        "inputs": {part: content_fingerprint(source, part) for part in manifest.parts},
+        "inputs": fingerprints(source, manifest.parts),
         "perturbations": config.perturbations,
         "max_pairs": config.max_pairs,
         "seed": config.seed,

@@ -1,4 +1,4 @@
-"""The sharded stage on Ray Data: a source yields one block a shard, workers turn it into rows, a sink commits it.
+"""The sharded stage on Ray Data: a source yields one row a shard, workers turn it into rows, a sink commits it.
 
 Reading, working and committing overlap as Ray Data streams. Finished shards are skipped, a killed run loses the
 shards in flight at most, and the stage ends by reconciling (see `relabel.ledger`). Used by `judge`, `adjust` and
@@ -10,25 +10,37 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
-import numpy as np
 import pyarrow as pa
 import ray.data
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
 from jobs import interrupt
-from relabel.errors import LedgerError, RelabelError
-from relabel.ledger import Marker, Plan, Shard, commit, finished_shards, plan_stage, read_shard, reconcile
+from relabel.errors import RelabelError
+from relabel.ledger import (
+    Marker,
+    MarkerIndex,
+    Plan,
+    Segment,
+    Shard,
+    check_keys,
+    commit,
+    finished_shards,
+    plan_stage,
+    read_shard,
+    reconcile,
+)
 from relabel.progress import Progress
 from relabel.records import Scale
 from relabel.storage import Folder
 from relabel.tables import MANIFEST, Manifest, read_manifest
 
-#: The column that names a block's shard on its way through Ray Data.
-SHARD = "__shard__"
+#: Read tasks at most: Ray Data keeps each in the object store from the beginning.
+READ_TASKS = 1_000
 #: Logical CPUs of a read or a commit; different from any worker's, so that Ray does not fuse them into one task.
 IO_CPUS = 0.25
 #: How often one shard may end its worker's process before the stage fails; the worker is started again each time.
@@ -91,11 +103,17 @@ def run_stage(stage: Stage, pairs: Folder, out: Folder, log: Callable[[str], Non
     if done:
         log(f"{stage.name}: {len(done)} of {len(plan.shards)} shards are done already, going on with {len(todo)}")
     progress = Progress(stage.name, plan.rows, sum(marker.rows_in for marker in done.values()), stage.unit, log)
-    for rows in _committed_rows(stage, plan, todo, pairs, out):
-        progress.advance(rows)
-        interrupt.check()
-    markers = list(finished_shards(out, plan).values())
-    manifest = reconcile(out, plan, stage.kind, stage.scale, stage.about | stage.summary(markers))
+    index = MarkerIndex(out)
+    try:
+        for marker in _committed(stage, plan, todo, pairs, out):
+            index.add(marker)
+            progress.advance(marker.rows_in)
+            interrupt.check()
+    finally:
+        index.flush()
+    markers = finished_shards(out, plan)
+    about = stage.about | stage.summary(list(markers.values()))
+    manifest = reconcile(out, plan, markers, stage.kind, stage.scale, about)
     log(
         f"{stage.name}: {manifest.rows_in} rows in = {manifest.rows} out + {manifest.quarantined} quarantined, "
         "no key twice"
@@ -103,39 +121,42 @@ def run_stage(stage: Stage, pairs: Folder, out: Folder, log: Callable[[str], Non
     return manifest
 
 
-def _committed_rows(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, out: Folder) -> Iterator[int]:
-    """Runs the shards through Ray Data; yields the rows of each as it is committed."""
+def _committed(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, out: Folder) -> Iterator[Marker]:
+    """Runs the shards through Ray Data; yields the marker of each as it is committed."""
     if not todo:
         return
     try:
         dataset = _pipeline(stage, plan, todo, pairs, out)
         for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            yield from block["rows"].to_pylist()
+            yield from (Marker(**json.loads(marker)) for marker in block["marker"].to_pylist())
     except ray.exceptions.RayError as error:
         raise _cause(error, stage.name) from error
 
 
 def _pipeline(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, out: Folder) -> ray.data.Dataset:
-    """Read, work, commit: one block a shard from end to end. Nothing runs until it is iterated."""
+    """Read, work, commit; a shard is one row from end to end, and each block one row. Nothing runs until iterated."""
     io_tasks = min(len(todo), max(2, stage.actors))  # one worker process each: more of them only cost memory
     whole_blocks = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
-    shards = {shard.index: shard for shard in todo}
-    return (
-        ray.data.read_datasource(
-            _ShardSource(pairs, todo), override_num_blocks=len(todo), concurrency=io_tasks, num_cpus=IO_CPUS
+    source = _ShardSource(pairs, todo)
+    context = ray.data.DataContext.get_current().copy()
+    context.target_max_block_size = 1  # bytes: Ray Data puts rows together up to it, and one row is never cut
+    with ray.data.DataContext.current(context):
+        return (
+            ray.data.read_datasource(
+                source, override_num_blocks=source.tasks, concurrency=min(io_tasks, source.tasks), num_cpus=IO_CPUS
+            )
+            .map_batches_internal(  # `map_batches` itself refuses whole blocks to a stage that has GPUs
+                _Worker,
+                fn_constructor_args=(stage.worker, stage.arguments),
+                compute=ray.data.ActorPoolStrategy(size=min(stage.actors, len(todo)), max_tasks_in_flight_per_actor=2),
+                num_cpus=stage.num_cpus,
+                num_gpus=stage.num_gpus,
+                runtime_env={"env_vars": stage.environment} if stage.environment else None,
+                ray_remote_args_fn=_retries,
+                **whole_blocks,
+            )
+            .map_batches(_Sink(out, plan.task_id), concurrency=io_tasks, num_cpus=IO_CPUS, **whole_blocks)
         )
-        .map_batches_internal(  # `map_batches` itself refuses whole blocks to a stage that has GPUs
-            _Worker,
-            fn_constructor_args=(stage.worker, stage.arguments, shards),
-            compute=ray.data.ActorPoolStrategy(size=min(stage.actors, len(todo)), max_tasks_in_flight_per_actor=2),
-            num_cpus=stage.num_cpus,
-            num_gpus=stage.num_gpus,
-            runtime_env={"env_vars": stage.environment} if stage.environment else None,
-            ray_remote_args_fn=_retries,
-            **whole_blocks,
-        )
-        .map_batches(_Sink(out, plan.task_id, shards), concurrency=io_tasks, num_cpus=IO_CPUS, **whole_blocks)
-    )
 
 
 def _retries() -> dict[str, int]:
@@ -144,36 +165,51 @@ def _retries() -> dict[str, int]:
 
 
 class _ShardSource(Datasource):
-    """One read task a shard, one block a read task."""
+    """The shards in order, one row each; a read task streams one shard, or several where there are very many."""
 
     def __init__(self, pairs: Folder, shards: list[Shard]):
         super().__init__()
         self._pairs, self._shards = pairs, shards
+        self._at_once = -(-len(shards) // READ_TASKS)
+        self.tasks = -(-len(shards) // self._at_once)
 
     def estimate_inmemory_data_size(self) -> int | None:
         return None
 
     def get_read_tasks(self, parallelism: int, *args: Any, **kwargs: Any) -> list[ReadTask]:
-        return [ReadTask(_reading(self._pairs, shard), _metadata(shard)) for shard in self._shards]
+        size = self._at_once
+        pieces = (self._shards[start : start + size] for start in range(0, len(self._shards), size))
+        return [ReadTask(partial(_read, self._pairs, piece), _metadata(len(piece))) for piece in pieces]
 
 
-def _metadata(shard: Shard) -> BlockMetadata:
-    return BlockMetadata(num_rows=shard.rows, size_bytes=None, input_files=None, exec_stats=None)
+def _metadata(shards: int) -> BlockMetadata:
+    return BlockMetadata(num_rows=shards, size_bytes=None, input_files=None, exec_stats=None)
 
 
-def _reading(pairs: Folder, shard: Shard) -> Callable[[], list[pa.Table]]:
-    def read() -> list[pa.Table]:
-        table = read_shard(pairs, shard)
-        return [table.append_column(SHARD, pa.array(np.full(table.num_rows, shard.index, np.int32)))]
+def _read(pairs: Folder, shards: list[Shard]) -> Iterator[pa.Table]:
+    for shard in shards:
+        yield _row(shard, pairs=_packed(read_shard(pairs, shard)))
 
-    return read
+
+def _row(shard: Shard, **columns: Any) -> pa.Table:
+    """A shard's row on its way through Ray Data; tables are packed."""
+    arrays = {
+        name: pa.array([value], pa.large_binary() if isinstance(value, bytes) else None)
+        for name, value in columns.items()
+    }
+    return pa.table({"shard": [json.dumps(asdict(shard))], **arrays})
+
+
+def _shard(block: pa.Table, row: int) -> Shard:
+    values = json.loads(block["shard"][row].as_py())
+    return Shard(values["index"], tuple(Segment(**segment) for segment in values["segments"]))
 
 
 class _Worker:
     """The actor: holds the stage's worker, takes one whole shard a call."""
 
-    def __init__(self, make: Callable[..., ShardWorker], arguments: dict[str, Any], shards: dict[int, Shard]):
-        self._shards, self._failure = shards, None
+    def __init__(self, make: Callable[..., ShardWorker], arguments: dict[str, Any]):
+        self._failure = None
         try:
             self._work = make(**arguments)
         except RelabelError as error:  # Ray tells of an actor that could not be made in text alone
@@ -182,50 +218,45 @@ class _Worker:
     def __call__(self, block: pa.Table) -> pa.Table:
         if self._failure:
             raise self._failure
-        shard = self._shards[block[SHARD][0].as_py()]
-        if block.num_rows != shard.rows or block[SHARD][-1].as_py() != shard.index:
-            raise LedgerError(
-                f"shard {shard.index}",
-                f"a block of {block.num_rows} rows",
-                f"the shard's {shard.rows} rows in one block",
-            )
+        return pa.concat_tables([self._worked(block, row) for row in range(block.num_rows)])
+
+    def _worked(self, block: pa.Table, row: int) -> pa.Table:
+        shard, pairs = _shard(block, row), _unpacked(block["pairs"][row])
         started = time.time()
-        rows, quarantined, facts = self._work(block.drop_columns([SHARD]), shard)
+        rows, quarantined, facts = self._work(pairs, shard)
         finished = time.time()
-        return pa.table(
-            {
-                "shard": pa.array([shard.index], pa.int32()),
-                "rows": pa.array([_packed(rows)], pa.large_binary()),
-                "quarantined": pa.array([_packed(quarantined)], pa.large_binary()),
-                "facts": [json.dumps(facts)],
-                "started": [started],
-                "finished": [finished],
-            }
+        check_keys(pairs, rows, quarantined, f"shard {shard.index}")
+        return _row(
+            shard,
+            rows=_packed(rows),
+            quarantined=_packed(quarantined),
+            facts=json.dumps(facts),
+            started=started,
+            finished=finished,
         )
 
 
 class _Sink:
     """Commits the shards of a block: parts first, then the marker."""
 
-    def __init__(self, out: Folder, task_id: str, shards: dict[int, Shard]):
-        self._out, self._task_id, self._shards = out, task_id, shards
+    def __init__(self, out: Folder, task_id: str):
+        self._out, self._task_id = out, task_id
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        rows = []
-        for work in range(block.num_rows):
-            shard = self._shards[block["shard"][work].as_py()]
-            marker = commit(
-                self._out,
-                shard,
-                self._task_id,
-                _unpacked(block["rows"][work]),
-                _unpacked(block["quarantined"][work]),
-                json.loads(block["facts"][work].as_py()),
-                block["started"][work].as_py(),
-                block["finished"][work].as_py(),
-            )
-            rows.append(marker.rows_in)
-        return pa.table({"rows": pa.array(rows, pa.int64())})
+        return pa.table({"marker": [self._committed(block, row) for row in range(block.num_rows)]})
+
+    def _committed(self, block: pa.Table, row: int) -> str:
+        marker = commit(
+            self._out,
+            _shard(block, row),
+            self._task_id,
+            _unpacked(block["rows"][row]),
+            _unpacked(block["quarantined"][row]),
+            json.loads(block["facts"][row].as_py()),
+            block["started"][row].as_py(),
+            block["finished"][row].as_py(),
+        )
+        return json.dumps(asdict(marker))
 
 
 def _packed(table: pa.Table) -> bytes:

@@ -11,10 +11,12 @@ import json
 import os
 import posixpath
 import uuid
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -23,6 +25,10 @@ import pyarrow.parquet as pq
 
 from relabel.errors import InputError
 from relabel.storage_errors import explained, no_such_file
+
+Result = TypeVar("Result")
+#: Requests to storage that are under way at once where many small files are read.
+REQUESTS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -99,16 +105,20 @@ class Folder:
 
     def names(self, prefix: str = "", suffix: str = "", recursive: bool = False) -> list[str]:
         """Sorted names of the files below this folder, relative to it."""
+        return sorted(self.sizes(prefix, suffix, recursive))
+
+    def sizes(self, prefix: str = "", suffix: str = "", recursive: bool = False) -> dict[str, int]:
+        """Name → bytes of the files below this folder, by one listing."""
         selector = pafs.FileSelector(self._root, recursive=recursive, allow_not_found=True)
         start = len(self._root) + 1
         with explained(self.uri):
             infos = self.filesystem.get_file_info(selector)
-        names = (info.path[start:] for info in infos if info.type == pafs.FileType.File)
-        return sorted(
-            name
-            for name in names
+        files = ((info.path[start:], info.size) for info in infos if info.type == pafs.FileType.File)
+        return {
+            name: size
+            for name, size in files
             if name.startswith(prefix) and name.endswith(suffix) and not name.rsplit("/", 1)[-1].startswith(".")
-        )
+        }
 
     def open(self, name: str) -> pa.NativeFile:
         """`name` opened for random reading.
@@ -172,6 +182,15 @@ class Folder:
     def _bucket_missing(self) -> bool:
         bucket = self._root.split("/", 1)[0]
         return self._s3 and self.filesystem.get_file_info(bucket).type == pafs.FileType.NotFound
+
+
+def at_once(call: Callable[[str], Result], names: Iterable[str]) -> list[Result]:
+    """What `call` gives for each name, in their order; `REQUESTS_AT_ONCE` of them wait on storage together."""
+    names = list(names)
+    if len(names) < 2:
+        return [call(name) for name in names]
+    with ThreadPoolExecutor(min(REQUESTS_AT_ONCE, len(names)), "storage") as threads:
+        return list(threads.map(call, names))
 
 
 def _absolute(path: str) -> str:

@@ -102,7 +102,7 @@ def test_finished_table_balances_and_opens(pairs, tmp_path):
     out = Folder(tmp_path / "out")
     plan = plan_stage(pairs, out, TASK, 4)
     _commit_all(pairs, out, plan)
-    manifest = reconcile(out, plan, "judgements", Scale((0, 1, 2, 3), 2), {"by": "test"})
+    manifest = reconcile(out, plan, finished_shards(out, plan), "judgements", Scale((0, 1, 2, 3), 2), {"by": "test"})
     assert (manifest.rows_in, manifest.rows, manifest.quarantined) == (25, 25, 0)
     assert read_manifest(out, "judgements") == manifest
     assert read_whole(out, "judgements").num_rows == 25
@@ -136,7 +136,7 @@ def test_a_shard_counts_only_with_a_true_marker(pairs, tmp_path, damage):
         out.write_json(marker_name(2), out.read_json(marker_name(2)) | {"task_id": "task-0"})
     assert set(finished_shards(out, plan)) == set(range(len(plan.shards))) - {2}
     with pytest.raises(LedgerError, match=r"1 shards without a valid marker, e\.g\. \[2\]"):
-        reconcile(out, plan, "judgements", None, {})
+        reconcile(out, plan, finished_shards(out, plan), "judgements", None, {})
 
 
 def test_duplicate_keys_are_found_by_hash_and_confirmed(tmp_path, make_pairs):
