@@ -28,16 +28,19 @@ def check_keys(pairs: pa.Table, rows: pa.Table, quarantined: pa.Table, where: st
     """Raises LedgerError where a shard's rows and quarantined rows do not have the keys of its pairs, each once."""
     if not quarantined.num_rows and all(rows[name].equals(pairs[name]) for name in KEY):
         return
-    wanted = pairs.select(KEY)
-    found = pa.concat_tables([rows.select(KEY), quarantined.select(KEY).cast(wanted.schema)])
-    order = [(name, "ascending") for name in KEY]
-    if not found.cast(wanted.schema).sort_by(order).equals(wanted.sort_by(order)):
+    if not _sorted_keys(rows, quarantined).equals(_sorted_keys(pairs)):
         raise LedgerError(
             where,
             f"{rows.num_rows} rows + {quarantined.num_rows} quarantined whose keys are not those of the "
             f"{pairs.num_rows} pairs that came in",
             "each key that came in once",
         )
+
+
+def _sorted_keys(*tables: pa.Table) -> pa.Table:
+    schema = pa.schema([(name, pa.string()) for name in KEY])
+    keys = pa.concat_tables([table.select(KEY).cast(schema) for table in tables])
+    return keys.sort_by([(name, "ascending") for name in KEY]).combine_chunks()
 
 
 def _duplicate_within_queries(folder: Folder, parts: list[str]) -> tuple[bool, tuple[str, str] | None]:

@@ -9,6 +9,10 @@ import pytest
 from relabel.errors import InputError, LedgerError
 from relabel.judges import JudgeConfig, load_judge
 from relabel.ledger import (
+    Marker,
+    MarkerIndex,
+    Plan,
+    check_keys,
     commit,
     cut_shards,
     duplicate_key,
@@ -137,6 +141,109 @@ def test_a_shard_counts_only_with_a_true_marker(pairs, tmp_path, damage):
     assert set(finished_shards(out, plan)) == set(range(len(plan.shards))) - {2}
     with pytest.raises(LedgerError, match=r"1 shards without a valid marker, e\.g\. \[2\]"):
         reconcile(out, plan, finished_shards(out, plan), "judgements", None, {})
+
+
+@pytest.fixture
+def indexed(tmp_path, make_pairs) -> tuple[Folder, Plan, dict[int, Marker]]:
+    """120 shards of one row, committed and indexed."""
+    folder, out = Folder(tmp_path / "many"), Folder(tmp_path / "many-out")
+    writer = TableWriter(folder, "pairs")
+    writer.write(make_pairs([(f"q{i // 5}", f"d{i}", "a query", "a text", None) for i in range(120)]))
+    writer.finish()
+    plan, index = plan_stage(folder, out, TASK, 1), MarkerIndex(out)
+    for shard in plan.shards:
+        index.add(commit(out, shard, TASK, *_judged(read_shard(folder, shard)), {"tokens": shard.index}, 0.0, 1.0))
+    index.flush()
+    return out, plan, {index: Marker(**out.read_json(marker_name(index))) for index in range(120)}
+
+
+def test_markers_are_read_from_the_index_alone(indexed, monkeypatch):
+    """A resumed run of many shards opens the index and no marker, and finds the same."""
+    out, plan, markers = indexed
+    opened = []
+    reading = Folder.read_bytes
+    monkeypatch.setattr(Folder, "read_bytes", lambda self, name: opened.append(name) or reading(self, name))
+    assert finished_shards(out, plan) == markers
+    assert opened == []
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "of another schema"])
+def test_without_its_index_a_ledger_is_the_same(indexed, damage):
+    """The index is a copy: where it cannot be read the markers are."""
+    out, plan, markers = indexed
+    folder = out / "markers/index"
+    for name in folder.names():
+        if damage == "gone":
+            folder.remove(name)
+        elif damage == "cut":
+            folder.write_bytes(name, folder.read_bytes(name)[:-7])
+        else:
+            folder.write_table(name, pa.table({"shard": [1]}))
+    assert finished_shards(out, plan) == markers
+
+
+def test_the_index_is_not_believed_about_a_marker_that_is_not_there(indexed):
+    """A marker that somebody removed makes its shard undone, whatever the index says; so does another part."""
+    out, plan, markers = indexed
+    out.remove(marker_name(7))
+    out.write_bytes(part_name(8), b"shorter")
+    assert set(finished_shards(out, plan)) == set(markers) - {7, 8}
+
+
+def test_few_markers_get_no_index(pairs, tmp_path):
+    """A small run's folder holds its markers and nothing besides."""
+    out = Folder(tmp_path / "out")
+    plan, index = plan_stage(pairs, out, TASK, 5), MarkerIndex(out)
+    for shard in plan.shards:
+        index.add(commit(out, shard, TASK, *_judged(read_shard(pairs, shard)), {}, 0.0, 1.0))
+    index.flush()
+    assert (out / "markers").names(recursive=True) == [f"{index:05d}.json" for index in range(5)]
+
+
+@pytest.mark.parametrize("rows", [{"part-0": "many"}, {"part-0": -1}, ["part-0"], None])
+def test_a_plan_that_is_none_is_refused(tmp_path, rows):
+    """Counts that are no counts name the file."""
+    out = Folder(tmp_path)
+    values = {"input_uri": "x", "inputs": {"part-0": "1-a"}, "part_rows": rows, "task_id": TASK, "shard_rows": 4}
+    out.write_json("plan.json", values)
+    with pytest.raises(LedgerError, match=r"plan\.json: found a plan that misses or adds keys"):
+        read_plan(out)
+
+
+def test_a_shards_keys_are_those_of_its_pairs(make_pairs):
+    """Rows and quarantined rows together, in any order; another key, a lost or a doubled one is refused."""
+    pairs = make_pairs([("q1", f"d{i}", "a query", "a text" if i % 3 else " ", None) for i in range(9)])
+    rows, bad = _judged(pairs)
+    assert (rows.num_rows, bad.num_rows) == (6, 3)
+    check_keys(pairs, rows, bad, "shard 0")
+    check_keys(pairs, rows.take([5, 4, 3, 2, 1, 0]), bad, "shard 0")
+    for wrong in (rows.slice(1), rows.take([0, 0, 2, 3, 4, 5]), rows.set_column(1, "doc_id", pa.array(["x"] * 6))):
+        with pytest.raises(LedgerError, match=r"shard 0: found . rows \+ 3 quarantined whose keys are not those"):
+            check_keys(pairs, wrong, bad, "shard 0")
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("part_rows", [1, 3, 50, 1000])
+def test_duplicate_keys_are_found_wherever_they_are(tmp_path, make_pairs, together, part_rows):
+    """Rows of a query together or scattered, in few parts or many: none is found where none is, one where one is."""
+    folder, rng = Folder(tmp_path), np.random.default_rng(part_rows)
+    rows = [(f"q{i // 7}", f"d{i % 7 + i // 70}", "a", "b", None) for i in range(200)]
+    if not together:
+        rows = [rows[place] for place in rng.permutation(200)]
+
+    def parts(rows: list[tuple]) -> list[str]:
+        names = []
+        for start in range(0, len(rows), part_rows):
+            names.append(f"part-{len(names):05d}.parquet")
+            folder.write_table(names[-1], make_pairs(rows[start : start + part_rows]))
+        return names
+
+    assert duplicate_key(folder, parts(rows)) is None
+    for _ in range(6):
+        one = int(rng.integers(200))
+        same_query = [place for place, row in enumerate(rows) if row[0] == rows[one][0]]
+        place = int(rng.choice(same_query)) if together else int(rng.integers(200))
+        assert duplicate_key(folder, parts([*rows[:place], rows[one], *rows[place:]])) == rows[one][:2]
 
 
 def test_duplicate_keys_are_found_by_hash_and_confirmed(tmp_path, make_pairs):
