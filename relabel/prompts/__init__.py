@@ -8,11 +8,14 @@ from relabel.errors import ConfigError
 from relabel.prompts.binary import BINARY
 from relabel.prompts.few_shot import with_examples
 from relabel.prompts.graded_0_3 import GRADED_0_3
+from relabel.prompts.graded_0_3_passage_first import GRADED_0_3_PASSAGE_FIRST
 from relabel.prompts.graded_1_4 import GRADED_1_4
 from relabel.prompts.prompt import Prompt
 from relabel.prompts.terse_0_3 import TERSE_0_3
 
-PROMPTS: dict[str, Prompt] = {prompt.name: prompt for prompt in (GRADED_0_3, GRADED_1_4, BINARY, TERSE_0_3)}
+PROMPTS: dict[str, Prompt] = {
+    prompt.name: prompt for prompt in (GRADED_0_3, GRADED_0_3_PASSAGE_FIRST, GRADED_1_4, BINARY, TERSE_0_3)
+}
 
 
 def prompt_named(name: str) -> Prompt:
