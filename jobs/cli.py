@@ -93,6 +93,7 @@ NEEDS_RAY = frozenset({"train-judge", "train-reranker"})
 #: Commands of their own: name → module with `add_arguments(parser)` and `command(options) -> int`.
 COMMANDS = {
     "run": ("jobs.run_command", "run all stages of a recipe"),
+    "plan": ("jobs.plan", "what a recipe will take: rows, tokens, actor hours, wall time, money"),
     "demo": ("jobs.demo", "the whole job on a collection made from this machine's Python documentation"),
     "report": ("jobs.report", "write a run's HTML report again"),
     "status": ("jobs.status", "how far a run is"),

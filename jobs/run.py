@@ -99,6 +99,13 @@ class Run:
         self._entry(name)["finished"] = _now()
         self._write()
 
+    def prepare(self) -> None:
+        """Prepare the tables of all datasets; raises InputError for one without a pair."""
+        for name, config in _tables(self.recipe):
+            out = self.folder / name
+            self.stage(f"prepare {name}", has_table(out), lambda c=config, o=out: prepared(c, o, self.log))
+            not_empty(out)
+
     def same_judge(self, name: str) -> None:
         """Remember the judge id of this run.
 
@@ -114,6 +121,11 @@ class Run:
                 "the judge that the run began with (model files, prompt, dtype)",
                 "go on where it began, set judge.dtype to what it had there, or choose another --out",
             )
+
+    @property
+    def stages(self) -> list[dict[str, Any]]:
+        """The record of each stage that was begun."""
+        return self._record["stages"]
 
     def finish(self) -> None:
         self._record["finished"] = self._record.get("finished") or _now()
@@ -134,6 +146,13 @@ class Run:
         self.folder.write_json(RECORD, self._record)
 
 
+def prepare_tables(recipe: Recipe, folder: Folder, log: Log) -> dict[str, dict[str, Any]]:
+    """Prepare what is not prepared yet and nothing more, for `relabel plan`; the record of each stage by its name."""
+    job = Run(recipe, folder, log)
+    job.prepare()
+    return {stage["name"]: stage for stage in job.stages}
+
+
 def run(recipe: Recipe, folder: Folder, log: Log = print) -> str:
     """Run what is left of a recipe; returns the address of the report.
 
@@ -145,9 +164,7 @@ def run(recipe: Recipe, folder: Folder, log: Log = print) -> str:
     job = Run(recipe, folder, log)
     check_models(recipe)
     connect(log)
-    for name, config in _tables(recipe):
-        job.stage(f"prepare {name}", has_table(folder / name), lambda n=name, c=config: prepared(c, folder / n, log))
-        not_empty(folder / name)
+    job.prepare()
     if not (folder / "evidence").exists(METRICS):
         check_test(recipe, folder)
     if recipe.generation:

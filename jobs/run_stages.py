@@ -103,7 +103,7 @@ def zero_shot(recipe: Recipe) -> str:
     return recipe.evaluate.zero_shot or recipe.reranker.model
 
 
-def _zero_shot_max_length(recipe: Recipe) -> int | None:
+def zero_shot_max_length(recipe: Recipe) -> int | None:
     """As many tokens as the re-rankers read where they start from that encoder, so that it is what they started as."""
     asked = recipe.evaluate.zero_shot_max_length
     return asked or (recipe.reranker.max_length if zero_shot(recipe) == recipe.reranker.model else None)
@@ -153,7 +153,7 @@ def evaluated(
             ],
             "judge_folder": judge_folder.uri if judge_folder else None,
             "zero_shot": zero_shot(recipe),
-            "zero_shot_max_length": _zero_shot_max_length(recipe),
+            "zero_shot_max_length": zero_shot_max_length(recipe),
         }
     )
     found = evaluate(config, folder / "evidence", log)

@@ -16,6 +16,7 @@ from relabel.report import (
     grades,
     judge,
     per_query,
+    planned,
     promises,
     provenance,
     ranking,
@@ -41,6 +42,7 @@ SECTIONS = (
     examples,
     training,
     cost,
+    planned,
     provenance,
 )
 

@@ -1,6 +1,6 @@
 """What a run folder holds, read once for all sections: manifests and JSON records, None where a part is missing.
 
-In: RUN (run.json, pairs/, human/, test/, judge/, judgements/*/, labels/*/, rerankers/*/, robustness/,
+In: RUN (run.json, estimate.json, pairs/, human/, test/, judge/, judgements/*/, labels/*/, rerankers/*/, robustness/,
 evidence/). Nothing but small files is read: no text of a table reaches the page except through the examples in
 change.json, agreement.json and agree.json and the queries in metrics.json, all clipped by their writers.
 """
@@ -48,6 +48,7 @@ class Run:
     promises: dict | None = None
     agree: dict | None = None
     metrics: dict | None = None
+    estimate: dict | None = None
 
     @property
     def changed(self) -> list[Labels]:
@@ -88,6 +89,7 @@ def read_run(run: Folder) -> Run:
         promises=_json(run / "evidence", "promises.json"),
         agree=_json(run / "evidence", "agree.json"),
         metrics=_json(run / "evidence", "metrics.json"),
+        estimate=_json(run, "estimate.json"),
         **tables,
     )
 
