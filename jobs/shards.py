@@ -34,6 +34,7 @@ from relabel.ledger import (
     read_shard,
     reconcile,
 )
+from relabel.metrics import ShardMeter
 from relabel.progress import Progress
 from relabel.records import Scale
 from relabel.storage import Folder
@@ -147,7 +148,7 @@ def _pipeline(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, out: F
             )
             .map_batches_internal(  # `map_batches` itself refuses whole blocks to a stage that has GPUs
                 _Worker,
-                fn_constructor_args=(stage.worker, stage.arguments),
+                fn_constructor_args=(stage.name, stage.worker, stage.arguments),
                 compute=ray.data.ActorPoolStrategy(size=min(stage.actors, len(todo)), max_tasks_in_flight_per_actor=2),
                 num_cpus=stage.num_cpus,
                 num_gpus=stage.num_gpus,
@@ -208,8 +209,8 @@ def _shard(block: pa.Table, row: int) -> Shard:
 class _Worker:
     """The actor: holds the stage's worker, takes one whole shard a call."""
 
-    def __init__(self, make: Callable[..., ShardWorker], arguments: dict[str, Any]):
-        self._failure = None
+    def __init__(self, stage: str, make: Callable[..., ShardWorker], arguments: dict[str, Any]):
+        self._failure, self._meter = None, ShardMeter(stage)
         try:
             self._work = make(**arguments)
         except RelabelError as error:  # Ray tells of an actor that could not be made in text alone
@@ -226,6 +227,7 @@ class _Worker:
         rows, quarantined, facts = self._work(pairs, shard)
         finished = time.time()
         check_keys(pairs, rows, quarantined, f"shard {shard.index}")
+        facts = facts | {"worker": self._meter.shard(shard.rows, finished - started, facts)}
         return _row(
             shard,
             rows=_packed(rows),

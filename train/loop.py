@@ -21,6 +21,7 @@ import torch.distributed as dist
 
 from relabel.errors import RelabelError
 from relabel.hardware import Choice, compute_dtype
+from relabel.metrics import Meter
 from relabel.progress import duration
 from relabel.storage import Folder
 from train import checkpoints
@@ -163,6 +164,7 @@ class _Training:
         self.folder = job.out / "checkpoints"
         self.state = checkpoints.newest(self.folder) or State()
         self._told = 0.0
+        self._meter = Meter(training=job.out.uri.rpartition("/")[2])
 
     def tell(self, line: str) -> None:
         if self.ranks.rank == 0:
@@ -219,6 +221,7 @@ class _Training:
             self.state.losses.append(loss)
             self.state.step += 1
             done += 1
+            self._measured(pairs, loss, time.perf_counter() - started)
             self._progress(pairs, time.perf_counter() - started)
             if self.state.step % self.config.checkpoint_steps == 0 or done == first + steps:
                 self._checkpoint()
@@ -260,6 +263,14 @@ class _Training:
         if self.device == "cpu" and (self.state.step + 1) % TRIM_STEPS == 0:
             release_free_memory()
         return self.ranks.mean(float(np.mean(losses)))
+
+    def _measured(self, pairs: int, loss: float, seconds: float) -> None:
+        """Metrics of a step; each worker counts its own pairs."""
+        self._meter.count("relabel_training_pairs", pairs)
+        if self.ranks.rank == 0:
+            self._meter.show("relabel_training_loss", loss)
+            self._meter.show("relabel_training_pairs_per_second", pairs * self.ranks.count / seconds)
+            self._meter.show("relabel_training_step", self.state.step)
 
     def _progress(self, pairs: int, seconds: float) -> None:
         state, total = self.state, self.job.total_steps
