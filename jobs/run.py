@@ -89,6 +89,7 @@ class Run:
         interrupt.check()
         self.log(f"— {name}")
         self._record |= {"finished": None} | self._here
+        self._entry(name)["begun"] = _now()
         self._add(name, 0.0)  # so that `relabel status` names the stage that is under way
         started = time.monotonic()
         try:
