@@ -33,6 +33,8 @@ class TrainingConfig(Config):
         validation_queries: at most this many queries are held out.
         patience: stop after this many validations in a row without a better one; null: go on to the last step.
         retries: how often a dead worker is replaced before the run fails.
+        track: where the curves go while it trains: nowhere, to event files of TensorBoard in `tensorboard/` beside the
+            model, or to MLflow or W&B as their own environment variables say.
         restart: start anew in a folder that holds another training, instead of refusing.
     """
 
@@ -54,6 +56,7 @@ class TrainingConfig(Config):
     validation_queries: int = Field(200, ge=1)
     patience: int | None = Field(None, ge=1)
     retries: int = Field(0, ge=0)
+    track: Literal["none", "tensorboard", "mlflow", "wandb"] = "none"
     restart: bool = False
 
     @model_validator(mode="after")

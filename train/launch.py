@@ -22,6 +22,7 @@ from train.engine import worker_environment
 from train.loop import Job, Task, dataset_name, run_worker
 from train.relay import Relay
 from train.shuffle import EpochFiles
+from train.tracking import check_tracker
 
 
 def launch(
@@ -46,6 +47,7 @@ def launch(
     from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    check_tracker(config.track)
     threads, gpus = _hardware(config, log)
     ray_folder = out / "checkpoints" / "ray"
     with Relay(log) as relay:

@@ -29,6 +29,7 @@ from train.checkpoints import State
 from train.config import TrainingConfig
 from train.engine import build_engine, choose_device, load_weights, release_free_memory, zero_stage
 from train.shuffle import identity_hash
+from train.tracking import Tracker, tracker
 
 #: Seconds between two progress lines.
 PROGRESS_SECONDS = 10.0
@@ -165,6 +166,7 @@ class _Training:
         self.state = checkpoints.newest(self.folder) or State()
         self._told = 0.0
         self._meter = Meter(training=job.out.uri.rpartition("/")[2])
+        self._tracker: Tracker | None = None
 
     def tell(self, line: str) -> None:
         if self.ranks.rank == 0:
@@ -268,9 +270,19 @@ class _Training:
         """Metrics of a step; each worker counts its own pairs."""
         self._meter.count("relabel_training_pairs", pairs)
         if self.ranks.rank == 0:
+            rate = pairs * self.ranks.count / seconds
             self._meter.show("relabel_training_loss", loss)
-            self._meter.show("relabel_training_pairs_per_second", pairs * self.ranks.count / seconds)
+            self._meter.show("relabel_training_pairs_per_second", rate)
             self._meter.show("relabel_training_step", self.state.step)
+            share = learning_rate_share(self.state.step - 1, self.job.total_steps, self.config.warmup)
+            self._track({"loss": loss, "pairs per second": rate, "share of the peak learning rate": share})
+
+    def _track(self, values: dict[str, float]) -> None:
+        """To the tracker of the recipe, which is made at the first call, by the first rank alone."""
+        if self._tracker is None:
+            facts = self.config.model_dump(mode="json")
+            self._tracker = tracker(self.config.track, self.job.out, self.state.step, facts)
+        self._tracker.log(self.state.step, values)
 
     def _progress(self, pairs: int, seconds: float) -> None:
         state, total = self.state, self.job.total_steps
@@ -293,6 +305,8 @@ class _Training:
             return
         measures = {name: value if math.isfinite(value) else None for name, value in measures.items()}
         self.state.validations.append({"step": self.state.step, **measures})
+        if self.ranks.rank == 0:
+            self._track({f"validation/{name}": value for name, value in measures.items() if value is not None})
         score, best = measures[self.task.selection], self.state.best_score
         if self.state.step and score is not None and (best is None or score > best):
             self.state.best_step, self.state.best_score = self.state.step, score
@@ -308,6 +322,8 @@ class _Training:
 
     def export(self) -> None:
         """Write the model of the best step into the out folder."""
+        if self._tracker:
+            self._tracker.close()
         step = self.state.best_step or self.state.step
         weights = checkpoints.weights_of(self.folder, step)
         del self.engine

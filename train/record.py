@@ -24,7 +24,17 @@ from train.config import TrainingConfig
 RECORD = "training.json"
 STARTED = "training-started.json"
 #: Fields that may change between a training and its continuation: they do not change what is learned.
-MAY_CHANGE = ("restart", "retries", "threads", "gpus", "workers", "zero_stage", "micro_batch", "checkpoint_steps")
+MAY_CHANGE = (
+    "restart",
+    "retries",
+    "track",
+    "threads",
+    "gpus",
+    "workers",
+    "zero_stage",
+    "micro_batch",
+    "checkpoint_steps",
+)
 #: Points kept of the loss curve.
 CURVE_POINTS = 2_000
 PACKAGES = ("torch", "transformers", "deepspeed", "ray", "sentence-transformers", "peft")

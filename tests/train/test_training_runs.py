@@ -22,6 +22,7 @@ from relabel.scoring import architecture, score_texts
 from relabel.storage import Folder
 from tests.relabel.language_models import tiny_model
 from tests.train.encoders import tiny_encoder
+from tests.train.event_files import scalars
 from tests.train.tables import topic_pairs, write_labels, write_pairs
 from train import shuffle
 from train.checkpoints import download, newest
@@ -83,7 +84,7 @@ def reference(place, ray_session):
     """The uninterrupted training on one worker: its folder, record and log."""
     log: list[str] = []
     out = Folder(place / "reference")
-    return out, train_reranker(settings(place, dropout=0.0), out, log.append), log
+    return out, train_reranker(settings(place, dropout=0.0, track="tensorboard"), out, log.append), log
 
 
 def losses(record: dict) -> list[float]:
@@ -149,6 +150,17 @@ def test_learns_validates_and_records(reference, place):
     assert architecture(place / "reference" / "model") == "bi-encoder"
     assert not out.exists("checkpoints")
     assert not out.exists("supervision")
+
+
+def test_the_tracker_was_told_every_step_and_validation(reference):
+    """TensorBoard's event file has the losses of the record, step by step, and its validations."""
+    out, record, _ = reference
+    found = scalars(out / "tensorboard")
+    assert [step for step, _ in found["loss"]] == list(range(1, record["steps"] + 1))
+    assert [value for _, value in found["loss"]] == pytest.approx(losses(record), rel=1e-5)
+    curve = [(point["step"], pytest.approx(point["nDCG@10"], rel=1e-5)) for point in record["validations"]]
+    assert found["validation/nDCG@10"] == curve
+    assert max(value for _, value in found["share of the peak learning rate"]) == 1
 
 
 def test_queries_seen_include_the_judges(reference):
