@@ -211,7 +211,8 @@ class Planner:
             works.append(self._weak())
         if recipe.judge_training:
             rows = exactly(self.supervision.trained)
-            works.append(self._trained("train-judge", rows, rows.times(self.supervision.load / rows.value)))
+            load = exactly(self.supervision.load)
+            works.append(self._trained("train-judge", rows, load, self.supervision.checkpoints))
         works.append(self._judged("judge held-out", self.held_out))
         held = exactly(read_manifest(self.folder / self.held_out, "pairs").rows)
         works.append(Work("agreement", held, load=held, rate="encoder in full", start=("start agreement",)))
@@ -276,7 +277,8 @@ class Planner:
         training, section = self.recipe.weak_training, self.recipe.generation
         if not section:
             found = self._of_judge(training, "weak")
-            return self._trained("train-judge weak", Uncertain.exactly(found.trained), Uncertain.exactly(found.load))
+            rows, load = Uncertain.exactly(found.trained), Uncertain.exactly(found.load)
+            return self._trained("train-judge weak", rows, load, found.checkpoints)
         labelled = 1 + section.near
         together = min(training.queries_per_document, labelled)
         documents = KEPT.times(section.documents)
@@ -287,27 +289,37 @@ class Planner:
             most = limit * (1 + training.other_queries)
             pairs = Uncertain(min(most, pairs.value), min(most, pairs.low), min(most, pairs.high))
         pairs = pairs.times(training.epochs)
-        return self._trained("train-judge weak", pairs, pairs)
+        steps = pairs.value / (training.batch * training.pairs_a_row)
+        checkpoints = training.epochs + int(steps // training.checkpoint_steps)
+        return self._trained("train-judge weak", pairs, pairs, checkpoints)
 
-    def _trained(self, stage: str, rows: Uncertain, load: Uncertain) -> Work:
-        key = "train-reranker" if stage.startswith("train-reranker") else stage
+    def _trained(self, stage: str, rows: Uncertain, load: Uncertain, checkpoints: int) -> Work:
+        """A training with its load in pairs over all workers, and its launch: of an earlier run, or of its parts."""
+        key, model = (stage, "judge")
+        if stage.startswith("train-reranker"):
+            key, model = "train-reranker", "reranker"
+        start = (f"start {key}",)
+        if start[0] not in self.rates:
+            start = ("start training", *[f"start checkpoint {model}"] * (checkpoints + 1))  # the export is one more
         workers = actors_of(stage, self._asked)
         each = load.times(1 / workers)  # data parallel: each worker has its share
-        return Work(stage, rows, load=each, rate=key, start=("start training",), actors=workers)
+        return Work(stage, rows, load=each, rate=key, start=start, actors=workers)
 
     def _rule(self, name: str) -> list[Work]:
         """Labels by a rule, and its re-rankers."""
         pairs = self.samples["pairs"].rows
         rows = Uncertain.exactly(pairs)
         works = [Work(f"adjust {name}", rows, load=rows, rate="adjust", start=("start adjust",))]
+        trained = load = rows.times(self.recipe.reranker.epochs)
+        checkpoints = self.recipe.reranker.epochs
         if self.rankings:
             found = self.rankings.get(name != "keep") or self.rankings[False]
             trained, load = (Uncertain.exactly(number) for number in (found.trained, found.load))
-        else:
-            trained = load = rows.times(self.recipe.reranker.epochs)
+            checkpoints = found.checkpoints
         if name != "keep":  # a rule may leave labels out
             trained, load = (Uncertain(one.value, one.value * 0.8, one.value * 1.05) for one in (trained, load))
-        return works + [self._trained(f"train-reranker {one}", trained, load) for one in self.recipe.trainings(name)]
+        trainings = [f"train-reranker {one}" for one in self.recipe.trainings(name)]
+        return works + [self._trained(stage, trained, load, checkpoints) for stage in trainings]
 
     def _evaluated(self) -> Work:
         test = read_manifest(self.folder / "test", "pairs").rows

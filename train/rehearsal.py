@@ -47,6 +47,7 @@ class Supervision:
         task: what the loop would get.
         trained: pairs of all epochs.
         validated: pairs of all validations.
+        checkpoints: that are written.
     """
 
     task: Task
@@ -54,6 +55,7 @@ class Supervision:
     epochs: list[EpochFiles]
     trained: int
     validated: int
+    checkpoints: int
 
     @property
     def load(self) -> float:
@@ -112,7 +114,7 @@ def _counted(task: Task, config: TrainingConfig, files: Folder, epochs: list[Epo
     )
     steps = np.cumsum([epoch.steps for epoch in epochs]).tolist()
     checked = {step for step in range(1, steps[-1] + 1) if step % config.checkpoint_steps == 0} | set(steps)
-    return Supervision(task, files, epochs, trained, held * (1 + len(checked)))
+    return Supervision(task, files, epochs, trained, held * (1 + len(checked)), len(checked))
 
 
 def _batches_of(files: Folder, number: int, epoch: EpochFiles) -> list[pa.Table]:

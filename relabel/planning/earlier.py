@@ -89,4 +89,4 @@ def _training(out: Folder, stage: dict | None, key: str, found: dict[str, list[f
     training = out.read_json("training.json")
     if training["seconds"] and training["sessions"] == 1:
         found[key].append(training["pairs_trained"] / training["seconds"] / training["workers"])
-        found["start training"].append(max(1.0, stage["seconds"] - training["seconds"]))
+        found[f"start {key}"].append(max(1.0, stage["seconds"] - training["seconds"]))

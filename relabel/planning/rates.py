@@ -35,34 +35,22 @@ DEFAULT = 2.0
 FLOPS = {"core": 0.056e12, "core with bfloat16": 0.25e12, "gpu": 53e12}
 #: A trained token costs a forward pass and a backward pass of twice that.
 TRAINED = 3.0
-#: Seconds, measured on two AVX2 cores (`cpu`), and on an H200 with 16 cores (`gpu`, docs/results.md) where a stage of
-#: `trec-dl-gpu` was run there; what was not run there is taken from the cores.
+#: Seconds in which a stage does no work, measured on two AVX2 cores (`cpu`), and on an H200 with 16 cores (`gpu`,
+#: docs/results.md) as far as stages of `trec-dl-gpu` were run there; the others are those of the cores. `stage` is Ray
+#: Data's processes, `engine` and `encoder` an actor's imports and loading, `training` Ray Train's and DeepSpeed's,
+#: `system` one encoder in an evaluation.
 STARTS: dict[str, dict[str, float]] = {
     "cpu": {
-        "ray": 10,
-        "stage": 25,
-        "engine": 51,
-        "encoder": 30,
-        "training": 55,
-        "agreement": 30,
-        "evaluate": 30,
-        "system": 4,
-        "adjust": 12,
-        "calculation": 3,
+        "ray": 12, "stage": 12, "engine": 45, "encoder": 25, "training": 48, "agreement": 8, "evaluate": 2, "system": 2,
+        "adjust": 10, "calculation": 3,
     },
     "gpu": {
-        "ray": 10,
-        "stage": 10,
-        "engine": 52,
-        "encoder": 30,
-        "training": 48,
-        "agreement": 30,
-        "evaluate": 30,
-        "system": 4,
-        "adjust": 12,
-        "calculation": 3,
+        "ray": 12, "stage": 10, "engine": 50, "encoder": 25, "training": 30, "agreement": 8, "evaluate": 2, "system": 2,
+        "adjust": 10, "calculation": 3,
     },
-}
+}  # fmt: skip
+#: Seconds a million parameters to write a checkpoint, or to export the model; the same two cores and their disk.
+CHECKPOINT = 0.13
 #: Pairs a second that need no model, an actor (docs/results.md: judge 22,085 to 28,284, adjust 75,006 to 86,446).
 PLAIN = {"lexical": 25_000, "length": 25_000, "bm25": 10_000, "adjust": 80_000}
 
@@ -95,6 +83,9 @@ def defaults(
         f"start {name}": Rate(Uncertain.within(value, 1.4), f"measured constant ({kind})")
         for name, value in STARTS[kind].items()
     }
+    for name, size in (("judge", parameters), ("reranker", encoder_parameters)):
+        seconds = Uncertain.within(CHECKPOINT * size / 1e6, 1.6)
+        starts[f"start checkpoint {name}"] = Rate(seconds, "measured constant, by parameters")
     return rates | starts
 
 

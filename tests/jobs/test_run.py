@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from jobs.adjust import adjust
+from jobs.plan import plan
 from jobs.recipe import load_recipe
 from jobs.run import run
 from jobs.summary import metric_table
 from relabel.demo import write_beir
 from relabel.errors import ConfigError, InputError
 from relabel.labels import AdjustConfig
+from relabel.planning.estimate import ESTIMATE
 from relabel.run_status import table_status
 from relabel.storage import Folder
 from relabel.tables import read_manifest, read_whole
@@ -69,6 +71,26 @@ def _write(path: Path, lines: list[str]) -> None:
     path.write_text("\n".join(lines) + "\n", "utf-8")
 
 
+def assert_planned(planned: dict, run: Folder) -> None:
+    """The plan named every stage that the run then had, found the tables done that it prepared itself, counted the rows
+    and, from 20 pairs a table, the judge's tokens; the report holds both side by side."""
+    record = run.read_json("run.json")
+    actual = {stage["name"]: stage for stage in record["stages"]}
+    stages = {stage["stage"]: stage for stage in planned["stages"]}
+    assert set(stages) == set(actual) | {"start"}
+    assert all(("done_seconds" in stages[name]) == name.startswith("prepare ") for name in stages)
+    for name in ("judge", "judge held-out", "judge test"):
+        assert stages[name]["rows"]["value"] == actual[name]["detail"]["rows_in"]
+        assert stages[name]["tokens"]["value"] == pytest.approx(actual[name]["detail"]["tokens"], rel=0.5)
+    assert stages["robustness"]["rows"]["value"] == read_manifest(run / "robustness" / "judgements").rows_in
+    trained = run.read_json("rerankers/keep/training.json")
+    assert stages["train-reranker keep"]["rows"]["value"] == trained["pairs_trained"]
+    assert [entry["actors"] for entry in planned["actors"]] == [1, 4]
+    report = run.read_bytes("report.html").decode()
+    assert "Planned and actual" in report
+    assert "Stages that were planned and have finished" in report
+
+
 @pytest.fixture
 def recipe_of(collection, half_graded):
     """The recipe with these keys changed as well."""
@@ -85,6 +107,8 @@ def test_a_run_on_s3_has_the_tables_of_a_run_on_disk(recipe_of, tmp_path, s3):
     """One recipe, two places: equal pairs, judgements, movements and labels, the same rankings, a report in both; the
     same command again finds everything done."""
     disk, cloud = Folder(tmp_path / "run"), Folder(s3)
+    planned = plan(recipe_of(), disk, str(tmp_path), [1, 4], 20, [], False, lambda line: None)
+    disk.write_json(ESTIMATE, planned)
     for folder in (disk, cloud):
         report = run(recipe_of(), folder, log=(lines := []).append)
         assert report == f"{folder.uri}/report.html"
@@ -115,6 +139,7 @@ def test_a_run_on_s3_has_the_tables_of_a_run_on_disk(recipe_of, tmp_path, s3):
     status = table_status(cloud / "judgements" / judge, 0.0)
     assert status.complete
     assert status.rows_done == status.rows == manifest.rows_in
+    assert_planned(planned, disk)
     assert "zero-shot encoder" in metric_table(cloud.read_json("evidence/metrics.json"))
     with pytest.raises(
         ConfigError, match=r"reranker\.epochs: found 1, and now 3; wanted the recipe that this part of the run began"

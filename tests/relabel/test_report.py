@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -19,6 +20,9 @@ from relabel.evidence.comparison import System, compare
 from relabel.evidence.metrics import Pool, rank_pool
 from relabel.judges import JudgeConfig, load_judge
 from relabel.labels import AtPrecision, ChangeCounts, adjust_rows, load_rule
+from relabel.planning.estimate import Work, estimate
+from relabel.planning.rates import Rate
+from relabel.planning.uncertain import Uncertain
 from relabel.promises.kept import achieved
 from relabel.promises.learn import learn
 from relabel.records import JUDGEMENTS, PAIRS, QUARANTINE, Scale
@@ -77,6 +81,10 @@ def make_run(run: Folder, hostile: str = "", seed: int = 0) -> None:
     (run / "evidence").write_json("metrics.json", _metrics(truth, query_ids, bm25, random, hostile))
     (run / "robustness").write_json("robustness.json", _robustness(pairs.slice(0, 60)))
     run.write_json("run.json", _record())
+    rates = {"judge": Rate(Uncertain.within(500, 1.1), "measured")}
+    work = Work("judge", Uncertain.exactly(480), load=Uncertain.exactly(48_000), rate="judge")
+    work = replace(work, tokens=work.load)
+    run.write_json("estimate.json", estimate([work], rates, [], 0.4, 0) | {"made": "2026-01-01", "sample": 128})
 
 
 def _calibrate(run: Folder, pairs: pa.Table, truth: np.ndarray, judgements: pa.Table, about: dict) -> None:
@@ -182,7 +190,10 @@ def _record() -> dict:
         "recipe": {"prepare": {"format": "medquad"}, "rules": ["keep", {"rule": "blend", "alpha": 0.5}]},
         "versions": {"python": "3.11.7", "ray": "2.60.0"},
         "hardware": {"cpus": 2, "memory_gib": 16},
-        "stages": [{"name": "prepare", "seconds": 3.2}, {"name": "judge", "seconds": 95.0}],
+        "stages": [
+            {"name": "prepare", "seconds": 3.2},
+            {"name": "judge", "seconds": 120.0, "finished": "2026-01-01T10:19:00Z", "detail": {"tokens": 48_960}},
+        ],
         "prices": {"actor_hour": 0.4, "currency": "EUR"},
     }
 
@@ -237,8 +248,8 @@ def page(whole_run) -> Page:
 
 def test_every_section_is_there_and_ran(page):
     """A whole run shows all sections, none of them as not run, in well-formed HTML."""
-    assert page.tags.count("section") == 14
-    assert page.tags.count("h2") == 14
+    assert page.tags.count("section") == 15
+    assert page.tags.count("h2") == 15
     assert not page.open
     assert "Not run" not in page.words
 
@@ -376,7 +387,7 @@ def test_judges_side_by_side_and_the_worst_disagreements_are_shown(tmp_path):
 def test_an_empty_folder_gives_a_page_of_parts_not_run(tmp_path):
     """Nothing but missing parts: the page says so for each and warns that nothing is known."""
     words = Page(build_report(Folder(tmp_path / "nothing"))).words
-    assert words.count("Not run: the run folder holds nothing of") == 11
+    assert words.count("Not run: the run folder holds nothing of") == 12
     assert "Nothing was ranked on held-out grades" in words
     assert "nothing is known about its labels" in words
 
@@ -386,7 +397,7 @@ def test_an_empty_folder_gives_a_page_of_parts_not_run(tmp_path):
     ["run.json", "pairs/table.json", f"judgements/{JUDGE}/table.json", "labels/replace/change.json",
      "labels/keep/change.json", "rerankers/keep/training.json", "judge/training.json", "evidence/agreement.json",
      "evidence/metrics.json", "evidence/gate.json", "calibration/calibration.json", "evidence/promises.json",
-     "robustness/robustness.json"],
+     "robustness/robustness.json", "estimate.json"],
 )  # fmt: skip
 def test_any_single_part_may_be_missing(tmp_path, missing):
     """A run without one of its files still gives a page, well-formed."""
@@ -394,6 +405,13 @@ def test_any_single_part_may_be_missing(tmp_path, missing):
     make_run(run)
     run.remove(missing)
     assert not Page(build_report(run)).open
+
+
+def test_planned_and_actual_stand_side_by_side(page):
+    """96 s were planned and 120 taken, outside the interval; of 48,000 tokens 2 % more came."""
+    planned = page.words.partition("Stages that were planned and have finished")[2].partition("in all")[0]
+    assert "judge 1 min 36 s" in planned
+    assert "2 min 00 s 1.25 48,000 48,960 1.02" in planned
 
 
 def test_quarantined_rows_are_counted_by_reason(tmp_path):
