@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from relabel.planning.estimate import ESTIMATE, Work, estimate
+from relabel.planning.uncertain import Uncertain
 from relabel.storage import Folder
 
 SAMPLE = 512
@@ -80,20 +81,21 @@ def plan(
         InputError: for datasets, tables or models that cannot be used.
     """
     from jobs.cluster import connect
-    from jobs.plan_work import Planner
+    from jobs.plan_counts import Counts
+    from jobs.plan_rates import settled_rates
+    from jobs.plan_work import Stages
     from jobs.run import prepare_tables
     from jobs.run_guards import check_models
 
     check_models(recipe)
     stages = prepare_tables(recipe, folder, log)
     connect(log)
-    planner = Planner(recipe, folder, sample, measure, log)
-    rates, source, notes = _earlier(earlier, recipe.model_dump(mode="json"), log)
-    planner.settle(scratch, rates, source)
-    works = [*_prepared(folder, stages), *planner.works()]
-    works = [_done(work, stages) for work in works]
-    wanted = actors or sorted({planner.judge.actors, 2, 4, 8})
-    found = estimate(works, planner.rates, wanted, recipe.prices.actor_hour, recipe.seed)
+    counts = Counts(recipe, folder, sample, scratch)
+    before, source, notes = _earlier(earlier, recipe.model_dump(mode="json"))
+    rates = settled_rates(counts, measure, before, source, log)
+    works = [_done(work, stages) for work in (*_prepared(stages), *Stages(counts, rates).works())]
+    wanted = actors or sorted({counts.judge.actors, 2, 4, 8})
+    found = estimate(works, rates, wanted, recipe.prices.actor_hour, recipe.seed)
     return {
         "name": recipe.name,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -110,7 +112,7 @@ NOTES = (
 )
 
 
-def _earlier(runs: Sequence[Folder], recipe: dict, log: Callable[[str], None]) -> tuple[dict, str, list[str]]:
+def _earlier(runs: Sequence[Folder], recipe: dict) -> tuple[dict[str, list[float]], str, list[str]]:
     """What earlier runs measured, their names, and what is to be said of those that do not count."""
     from relabel import hardware
     from relabel.planning.earlier import differs, rates_of
@@ -127,9 +129,8 @@ def _earlier(runs: Sequence[Folder], recipe: dict, log: Callable[[str], None]) -
     return dict(found), f"measured in {', '.join(names)}", notes
 
 
-def _prepared(folder: Folder, stages: dict[str, dict]) -> list[Work]:
-    from relabel.planning.uncertain import Uncertain
-
+def _prepared(stages: dict[str, dict]) -> list[Work]:
+    """The stages that the plan itself did, or found done."""
     return [
         Work(name, Uncertain.exactly((stage.get("detail") or {}).get("rows", 0)), done=stage["seconds"])
         for name, stage in stages.items()

@@ -50,7 +50,9 @@ class JudgeRehearsal:
     truncated: np.ndarray | None
 
 
-def rehearse_judge(config: JudgeConfig, name: str, shard: pa.Table, sample: pa.Table | None) -> JudgeRehearsal:
+def rehearse_judge(
+    config: JudgeConfig, name: str, shard: pa.Table, sample: pa.Table | None, timed: bool
+) -> JudgeRehearsal:
     """Start one judge and time it.
 
     Args:
@@ -58,6 +60,7 @@ def rehearse_judge(config: JudgeConfig, name: str, shard: pa.Table, sample: pa.T
         name: the judge id.
         shard: neighbouring pairs to be timed on, so that they share what those of a shard share.
         sample: pairs whose tokens are wanted from the judge itself.
+        timed: whether rates are wanted.
     """
     import ray
 
@@ -72,7 +75,8 @@ def rehearse_judge(config: JudgeConfig, name: str, shard: pa.Table, sample: pa.T
         tokens = truncated = None
         if sample is not None:
             tokens, truncated = ray.get(actor.lengths.remote(sample))
-        return JudgeRehearsal(start, ray.get(actor.rates.remote(shard)), tokens, truncated)
+        rates = ray.get(actor.rates.remote(shard)) if timed else []
+        return JudgeRehearsal(start, rates, tokens, truncated)
     finally:
         ray.kill(actor)
 

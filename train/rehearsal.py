@@ -8,10 +8,8 @@ of the pairs stand in for them.
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -159,14 +157,11 @@ def timed_steps(
     torch.set_num_threads(threads)
     device = choose_device(gpus).value
     alone = config.model_copy(update={"workers": 1, "batch": config.batch // config.workers})
-    with tempfile.TemporaryDirectory() as folder:
+    if not dist.is_initialized():  # DeepSpeed keeps the first group of a process
         os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
         backend = "nccl" if device == "cuda" else "gloo"
-        dist.init_process_group(backend, init_method=f"file://{Path(folder) / 'meet'}", rank=0, world_size=1)
-        try:
-            return _timed(supervision, alone, device, build_engine, seconds)
-        finally:
-            dist.destroy_process_group()
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    return _timed(supervision, alone, device, build_engine, seconds)
 
 
 def _timed(
