@@ -39,17 +39,12 @@ def _judge(counts: Counts, log: Log) -> Found:
     """The judge timed on pairs; what asks no language model also says how many tokens it reads."""
     _, name = resolve(counts.judge)
     log(f"plan: timing the judge {name} on a few pairs")
-    found: Found = {}
-    for table in ["pairs"] if counts.prompted else counts.samples:
-        sample = counts.samples[table]
-        wanted = None if counts.prompted else sample.pairs
-        rehearsed = rehearse_judge(counts.judge, name, sample.shard, wanted, timed=not found)
-        if wanted is not None:
-            counts.tokens[table] = tokens_of(sample, rehearsed.tokens, rehearsed.truncated, counts.recipe.seed)
-        if not found:
-            stage = known.STARTS["gpu" if counts.judge.on_gpu else "cpu"]["stage"]
-            found = {"judge": rehearsed.rates, "start judge": [stage + rehearsed.start]}
-    return found
+    samples = {} if counts.prompted else {table: sample.pairs for table, sample in counts.samples.items()}
+    rehearsed = rehearse_judge(counts.judge, name, counts.samples["pairs"].shard, samples)
+    for table, (tokens, truncated) in rehearsed.lengths.items():
+        counts.tokens[table] = tokens_of(counts.samples[table], tokens, truncated, counts.recipe.seed)
+    stage = known.STARTS["gpu" if counts.judge.on_gpu else "cpu"]["stage"]
+    return {"judge": rehearsed.rates, "start judge": [stage + rehearsed.start]}
 
 
 def _trainings(counts: Counts, earlier: Found, log: Log) -> Found:

@@ -7,6 +7,7 @@ measured where the stage would run.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,28 +40,24 @@ class JudgeRehearsal:
     """What a judge did.
 
     Attributes:
-        start: seconds from asking for its actor until it could judge.
+        start: seconds from asking for its actor until it had judged two pairs.
         rates: tokens a second of each timed call.
-        tokens, truncated: of each pair of the sample, 0 and False where it cannot be judged; None where not asked for.
+        lengths: of each sample, the tokens of each pair and whether it was cut; 0 and False where it cannot be judged.
     """
 
     start: float
     rates: list[float]
-    tokens: np.ndarray | None
-    truncated: np.ndarray | None
+    lengths: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def rehearse_judge(
-    config: JudgeConfig, name: str, shard: pa.Table, sample: pa.Table | None, timed: bool
-) -> JudgeRehearsal:
+def rehearse_judge(config: JudgeConfig, name: str, shard: pa.Table, samples: Mapping[str, pa.Table]) -> JudgeRehearsal:
     """Start one judge and time it.
 
     Args:
         config: with its GPUs settled.
         name: the judge id.
         shard: neighbouring pairs to be timed on, so that they share what those of a shard share.
-        sample: pairs whose tokens are wanted from the judge itself.
-        timed: whether rates are wanted.
+        samples: pairs whose tokens are wanted from the judge itself, by name.
     """
     import ray
 
@@ -72,11 +69,9 @@ def rehearse_judge(
     try:
         ray.get(actor.judge.remote(shard.slice(0, 2)))
         start = time.monotonic() - started
-        tokens = truncated = None
-        if sample is not None:
-            tokens, truncated = ray.get(actor.lengths.remote(sample))
-        rates = ray.get(actor.rates.remote(shard)) if timed else []
-        return JudgeRehearsal(start, rates, tokens, truncated)
+        rates = ray.get(actor.rates.remote(shard))
+        lengths = {table: ray.get(actor.lengths.remote(sample)) for table, sample in samples.items()}
+        return JudgeRehearsal(start, rates, lengths)
     finally:
         ray.kill(actor)
 

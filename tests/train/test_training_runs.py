@@ -28,6 +28,7 @@ from train import shuffle
 from train.checkpoints import download, newest
 from train.judge import train_judge
 from train.judge_config import JudgeTrainingConfig
+from train.rehearsal import judge_supervision
 from train.reranker import RerankerConfig, train_reranker
 
 pytestmark = pytest.mark.integration
@@ -248,6 +249,9 @@ def test_judge(place, ray_session, method, zero_stage):
     )
     record = train_judge(config, out, lambda line: None)
     assert record["kind"] == "judge"
+    planned = judge_supervision(config, Folder(place / f"planned-{method}"))
+    assert planned.trained == record["pairs_trained"]
+    assert planned.checkpoints + 1 == len(record["validations"])
     first, last = record["validations"][0], record["validations"][-1]
     assert last["off-grade mass"] < first["off-grade mass"], (losses(record), record["validations"])
     assert {"AUC", "accuracy", "cross-entropy", "off-grade mass"} < set(record["validations"][-1])
