@@ -1,9 +1,8 @@
 """Metrics for Prometheus through Ray's own exporter: what sharded stages and trainings count, and under which names.
 
-Every node of a Ray cluster that has `ray[default]` exports them (`ray.nodes()` tells the port, and Ray writes
-`/tmp/ray/prom_metrics_service_discovery.json` for Prometheus); `deploy/grafana-relabel.json` is a board of them. They
-are recorded once a shard or step, so they cost nothing that could be measured. A shard that is done twice because its
-commit failed counts twice: the books are the markers, not these.
+Every node of a Ray cluster that has `ray[default]` exports them at the `MetricsExportPort` of `ray.nodes()`;
+`deploy/grafana-relabel.json` is a board of them. They are recorded once a shard or step, not on the hot path. A shard
+that is done twice because its commit failed counts twice: the books are the markers, not these.
 """
 
 from __future__ import annotations
