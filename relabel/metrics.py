@@ -98,8 +98,8 @@ class ShardMeter:
         self._meter.count("relabel_worker_starts", 1)
         if ray.is_initialized():
             context = ray.get_runtime_context()
-            again = context.get_actor_id() is not None and context.was_current_actor_reconstructed
-            self._meter.count("relabel_worker_restarts", int(again))
+            again = context.get_actor_id() and context.was_current_actor_reconstructed
+            self._meter.count("relabel_worker_restarts", 1 if again else 0)
             self._worker = {"node": context.get_node_id(), "actor": context.get_actor_id()}
 
     def shard(self, rows: int, seconds: float, facts: Mapping[str, Any]) -> dict[str, Any]:
