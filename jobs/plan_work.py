@@ -77,10 +77,10 @@ class Stages:
         sample, tokens = self.counts.samples[self.counts.held_out], self.counts.tokens[self.counts.held_out]
         suite = self.counts.recipe.robustness
         rows = min(suite.max_pairs, sample.rows) * (1 + len(suite.perturbations))
-        load = Uncertain.within(rows * tokens.mean, 1.2)  # variants differ in length
+        load = Uncertain.within(rows * tokens.mean, 1.2)  # variants differ in length, and some change nothing
         return Work(
-            "robustness", Uncertain.exactly(rows), load=load, rate="judge", start=("start judge",), tokens=load,
-            actors=self.counts.judge.actors, shards=-(-rows // self.counts.shard_rows),
+            "robustness", Uncertain(rows, 0.8 * rows, rows), load=load, rate="judge", start=("start judge",),
+            tokens=load, actors=self.counts.judge.actors, shards=-(-rows // self.counts.shard_rows),
         )  # fmt: skip
 
     def _writing(self) -> Work:

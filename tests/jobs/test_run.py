@@ -82,7 +82,8 @@ def assert_planned(planned: dict, run: Folder) -> None:
     for name in ("judge", "judge held-out", "judge test"):
         assert stages[name]["rows"]["value"] == actual[name]["detail"]["rows_in"]
         assert stages[name]["tokens"]["value"] == pytest.approx(actual[name]["detail"]["tokens"], rel=0.5)
-    assert stages["robustness"]["rows"]["value"] == read_manifest(run / "robustness" / "judgements").rows_in
+    moved = stages["robustness"]["rows"]
+    assert moved["low"] <= read_manifest(run / "robustness" / "judgements").rows_in <= moved["high"]
     trained = run.read_json("rerankers/keep/training.json")
     assert stages["train-reranker keep"]["rows"]["value"] == trained["pairs_trained"]
     assert [entry["actors"] for entry in planned["actors"]] == [1, 4]
