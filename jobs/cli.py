@@ -19,6 +19,7 @@ from jobs import interrupt
 from jobs.options import add_nested, add_options, config_values
 from relabel import __version__
 from relabel.errors import RelabelError
+from relabel.secrets import redacted
 from relabel.storage import Folder
 
 INTERRUPTED = 130
@@ -112,10 +113,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except RelabelError as error:
-        print(f"relabel: {error}", file=sys.stderr)
+        print(f"relabel: {redacted(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"\nrelabel: stopped; finished work is kept. To go on: relabel {shlex.join(arguments)}", file=sys.stderr)
+        print(
+            f"\nrelabel: stopped; finished work is kept. To go on: relabel {redacted(shlex.join(arguments))}",
+            file=sys.stderr,
+        )
         return INTERRUPTED
 
 

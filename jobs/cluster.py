@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 
+from jobs import interrupt
 from relabel.errors import RelabelError
 from relabel.hardware import cores
 
@@ -36,6 +37,7 @@ def connect(log: Callable[[str], None] = print) -> None:
         logical = 2 * cores() + 2
         _start(logical, log)
         log(f"ray: started here with {logical} logical CPUs (2 × {cores()} cores + 2 for reads and writes)")
+    interrupt.listen()
     _settle_data()
 
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from relabel.errors import ConfigError
+from relabel.secrets import refuse_in_recipe
 
 
 class Config(BaseModel):
@@ -25,10 +26,12 @@ class Config(BaseModel):
         """Validate `values`; `where` names the file or command for the message.
 
         Raises:
-            ConfigError: for the first key that is unknown or ill-typed, with the nearest valid key.
+            ConfigError: for a secret among the values (see `relabel.secrets`); for the first key that is unknown or
+                ill-typed, with the nearest valid key.
         """
         if not isinstance(values, Mapping):
             raise ConfigError(where, f"{type(values).__name__} {values!r}", "a mapping of keys to values")
+        refuse_in_recipe(values, where)
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:

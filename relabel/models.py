@@ -20,6 +20,7 @@ from pathlib import Path
 
 from relabel.errors import InputError
 from relabel.storage import Folder
+from relabel.untrusted import safe_names
 
 
 def cache_folder() -> Path:
@@ -92,6 +93,8 @@ def model_fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+#: Weights that a library would unpickle where it finds no safetensors.
+PICKLED = ("pytorch_model*.bin", "adapter_model*.bin", "tf_model.h5", "flax_model.msgpack", "model.ckpt*")
 #: Records that lie beside weights and do not change what a model answers.
 NOT_THE_MODEL = {"training.json", "README.md", "relabel.json"}
 
@@ -100,17 +103,72 @@ def _checked(folder: Path) -> Path:
     if not (folder / "config.json").exists() and not (folder / "modules.json").exists():
         names = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise InputError(f"model {folder}", f"no config.json (the folder has {names})", "a Hugging Face model folder")
-    if (folder / "config.json").exists():
-        try:
-            json.loads((folder / "config.json").read_text("utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{folder}/config.json", f"no JSON ({error})", "a model configuration") from None
     if not any(folder.rglob("*.safetensors")):
-        found = ", ".join(sorted(path.name for path in folder.rglob("*.bin"))) or "no weights"
-        raise InputError(
-            f"model {folder}", found, "weights as .safetensors (pickled weights are refused)", "save the model again"
-        )
+        raise _not_safetensors(folder, sorted(path.name for path in folder.rglob("*.bin")))
+    for name in PICKLED:  # without safetensors beside them a library would take these
+        for pickled in folder.rglob(name):
+            if not any(pickled.parent.glob("*.safetensors")):
+                raise _not_safetensors(pickled.parent, [pickled.name])
+    for config in [*folder.rglob("config.json"), *folder.rglob("tokenizer_config.json")]:
+        _without_code(config)
+    _known_modules(folder / "modules.json")
     return folder
+
+
+def _not_safetensors(folder: Path, found: list[str]) -> InputError:
+    return InputError(
+        f"model {folder}",
+        ", ".join(found) or "no weights",
+        "weights as .safetensors (pickled weights are refused)",
+        "save the model again",
+    )
+
+
+def _without_code(config: Path) -> None:
+    """Raise InputError where a model or tokenizer needs Python code that comes with it (`auto_map`).
+
+    A folder that carries code which transformers does not need, since it has the architecture itself, is fine: it is
+    loaded without.
+    """
+    values = _json(config)
+    if not values.get("auto_map"):
+        return
+    from transformers import CONFIG_MAPPING
+
+    kind = values.get("model_type")
+    if config.name == "tokenizer_config.json":
+        own = (config.parent / "tokenizer.json").exists()  # read without any class of the model's
+    else:
+        own = isinstance(kind, str) and kind in CONFIG_MAPPING
+    if not own:
+        raise InputError(
+            str(config),
+            f"code of its own (auto_map) for {kind or 'its tokenizer'}, which the installed transformers does not know",
+            "an architecture of transformers: code that comes with a model is never run",
+            "take another model, or save this one as an architecture of transformers",
+        )
+
+
+def _known_modules(modules: Path) -> None:
+    """Raise InputError for a sentence-transformers folder that names classes of other packages or leaves itself."""
+    for module in _json(modules, list) if modules.exists() else []:
+        kind, path = (module.get(key) if isinstance(module, dict) else None for key in ("type", "path"))
+        if not isinstance(kind, str) or not kind.startswith("sentence_transformers."):
+            raise InputError(
+                str(modules), f"the class {kind!r}", "classes of sentence_transformers: no other code is run"
+            )
+        safe_names([path] if path else [], str(modules))
+
+
+def _json(path: Path, kind: type = dict):
+    """A JSON file of a model folder, which must hold a `kind`."""
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(str(path), f"no JSON ({error})", "a model configuration") from None
+    if not isinstance(values, kind):
+        raise InputError(str(path), f"a {type(values).__name__}", f"a {kind.__name__}: a model configuration")
+    return values
 
 
 def _fetched(folder: Folder) -> Path:
@@ -120,6 +178,8 @@ def _fetched(folder: Folder) -> Path:
     facts = {name: folder.stat(name) for name in names}
     key = hashlib.sha256(repr((folder.uri, facts)).encode()).hexdigest()[:16]
     target = cache_folder() / "fetched" / key
+
+    safe_names(names, folder.uri)
 
     def fetch(temporary: Path) -> None:
         for name in names:
@@ -143,7 +203,7 @@ def _locked(target: Path):
 
 
 def _build(target: Path, fill: Callable[[Path], None]) -> None:
-    temporary = target.parent / f".{target.name}.{os.getpid()}"
+    temporary = target.parent / f".{target.name}.building"  # one builder at a time: `_locked`
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     fill(temporary)

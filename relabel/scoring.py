@@ -71,7 +71,12 @@ class TextScorer:
         import torch
 
         self.architecture, self._batch_size = architecture(folder), batch_size
-        options = {"device": device, "local_files_only": True, "model_kwargs": {"dtype": getattr(torch, dtype)}}
+        options = {
+            "device": device,
+            "local_files_only": True,
+            "trust_remote_code": False,
+            "model_kwargs": {"dtype": getattr(torch, dtype), "use_safetensors": True},
+        }
         self._activation = {"activation_fn": torch.nn.Identity()} if logits else {}
         if self.architecture == "cross-encoder":
             from sentence_transformers import CrossEncoder

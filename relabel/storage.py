@@ -24,6 +24,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from relabel.errors import InputError
+from relabel.secrets import refuse_in_address
 from relabel.storage_errors import explained, no_such_file
 
 Result = TypeVar("Result")
@@ -46,11 +47,12 @@ class Folder:
         uri: a local path or `s3://bucket/prefix`.
 
     Raises:
-        InputError: for another scheme or an S3 address without a bucket.
+        InputError: for another scheme, an S3 address without a bucket, or one with credentials in it.
     """
 
     def __init__(self, uri: str | os.PathLike):
         given = os.fspath(uri)
+        refuse_in_address(given)
         self.uri = given.rstrip("/") or "/"
         parts = urlsplit(given)
         if not given.strip():
@@ -70,6 +72,7 @@ class Folder:
         return f"Folder({self.uri!r})"
 
     def __truediv__(self, name: str) -> Folder:
+        self.path(name)  # refuses a name that leaves this folder
         return Folder(f"{self.uri}/{name}")
 
     def __getstate__(self) -> dict:
@@ -88,7 +91,7 @@ class Folder:
 
     def path(self, name: str = "") -> str:
         """The path of `name` inside this folder as the filesystem spells it."""
-        if name.startswith("/") or ".." in name.split("/"):
+        if name.startswith("/") or ".." in name.split("/") or "\0" in name:
             raise InputError(f"{self.uri}/{name}", "a name that leaves its folder", "a relative name without '..'")
         return posixpath.join(self._root, name) if name else self._root
 
@@ -233,6 +236,7 @@ def _s3_filesystem() -> pafs.S3FileSystem:
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     options: dict[str, Any] = {"request_timeout": 60, "connect_timeout": 10, "allow_delayed_open": True}
     if endpoint:
+        refuse_in_address(endpoint)
         parts = urlsplit(endpoint)
         options |= {"endpoint_override": parts.netloc or parts.path, "scheme": parts.scheme or "https"}
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")

@@ -18,6 +18,7 @@ import pyarrow as pa
 from relabel.errors import InputError, LedgerError
 from relabel.records import QUARANTINE, SCHEMAS, Scale, checked
 from relabel.storage import Folder, parquet_file
+from relabel.untrusted import record, safe_names
 
 MANIFEST = "table.json"
 #: Names of our own parts; other programs' parts that lie in the folder are not touched.
@@ -57,13 +58,13 @@ def read_manifest(folder: Folder, kind: str | None = None) -> Manifest:
     """
     if not folder.exists(MANIFEST):
         raise InputError(folder.uri, "no table.json", f"a finished {kind or 'table'} folder", "run the stage before")
-    values = folder.read_json(MANIFEST)
+    values, address = folder.read_json(MANIFEST), f"{folder.uri}/{MANIFEST}"
     try:
-        manifest = Manifest(**(values | {"scale": Scale.from_json(values["scale"]) if values.get("scale") else None}))
-    except (TypeError, KeyError, AttributeError) as error:
-        raise InputError(
-            f"{folder.uri}/{MANIFEST}", f"a manifest that misses or adds keys ({error})", "one of ours"
-        ) from None
+        scale = Scale.from_json(values["scale"]) if values.get("scale") else None
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise InputError(address, f"a manifest that misses or adds keys ({error})", "one of ours") from None
+    manifest = record(Manifest, values | {"scale": scale}, address)
+    safe_names(manifest.parts, address)
     if kind and manifest.kind != kind:
         raise InputError(folder.uri, f"a table of {manifest.kind}", f"a table of {kind}")
     return manifest

@@ -9,6 +9,8 @@ Invariant: at every moment at least one complete checkpoint lies in the folder, 
 
 from __future__ import annotations
 
+import os
+import pickle
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -20,12 +22,16 @@ import pyarrow.fs as pafs
 import torch
 import torch.distributed as dist
 
+from relabel.errors import InputError
 from relabel.storage import Folder
+from relabel.untrusted import record, safe_names
 from train.engine import full_weights
 
 STATE = "state.json"
 WEIGHTS = "weights.safetensors"
 ENGINE = "deepspeed"
+#: Makes every torch.load one that builds tensors and plain values alone.
+FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 
 @dataclass
@@ -62,7 +68,7 @@ def checkpoint_name(step: int) -> str:
 def newest(folder: Folder) -> State | None:
     """The state of the newest complete checkpoint below `folder`, None where there is none."""
     names = folder.names(suffix=f"/{STATE}", recursive=True)
-    return State(**folder.read_json(names[-1])) if names else None
+    return record(State, folder.read_json(names[-1]), f"{folder.uri}/{names[-1]}") if names else None
 
 
 def save(folder: Folder, engine: Any, state: State, keep: set[int]) -> None:
@@ -90,13 +96,17 @@ def restore(folder: Folder, engine: Any, state: State) -> None:
     """Load the engine's parameters and optimizer of `state.step`; every rank must call this.
 
     The partition must be the one that wrote it: see `weights_of` for the other case.
+
+    Raises:
+        InputError: for a file that holds more than tensors, plain values and the few classes of DeepSpeed's own.
     """
     place = folder / checkpoint_name(state.step)
     frozen = any(not parameter.requires_grad for parameter in engine.module.parameters())
     with _local(place) as local:
         if not place.is_local:
             download(place, local)
-        path, _ = engine.load_checkpoint(str(local / ENGINE), tag="engine", load_module_strict=not frozen)
+        with _tensors_alone(place):
+            path, _ = engine.load_checkpoint(str(local / ENGINE), tag="engine", load_module_strict=not frozen)
         if path is None:
             raise FileNotFoundError(f"{place.uri}/{ENGINE}: DeepSpeed found no checkpoint")
 
@@ -123,6 +133,7 @@ def upload(local: Path, folder: Folder) -> None:
 
 def download(folder: Folder, local: Path) -> None:
     """Copy the files of `folder` into a local folder."""
+    safe_names(folder.names(recursive=True), folder.uri)
     pafs.copy_files(folder.path(), str(local), folder.filesystem, pafs.LocalFileSystem())
 
 
@@ -130,6 +141,32 @@ def remove_tree(folder: Folder) -> None:
     """Remove a folder with all it holds; no error where it is gone already."""
     if folder.exists():
         folder.filesystem.delete_dir(folder.path())
+
+
+@contextmanager
+def _tensors_alone(place: Folder):
+    """DeepSpeed reads its files as pickles, which may call anything; in here only tensors and plain values are made."""
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    before = os.environ.get(FORCED)
+    os.environ[FORCED] = "1"  # stronger than the weights_only=False that DeepSpeed asks for
+    try:
+        with torch.serialization.safe_globals([ZeroStageEnum, LossScaler, DynamicLossScaler, fragment_address]):
+            yield
+    except pickle.UnpicklingError as error:
+        found = str(error).partition("Please file an issue")[0].strip().splitlines()
+        raise InputError(
+            f"{place.uri}/{ENGINE}",
+            f"a file with more than tensors in it ({' '.join(found)[:300]})",
+            "a checkpoint that this training wrote",
+            "remove this checkpoint, and find out who changed it",
+        ) from None
+    finally:
+        os.environ.pop(FORCED)
+        if before is not None:
+            os.environ[FORCED] = before
 
 
 @contextmanager

@@ -20,6 +20,8 @@ PAD_TO = 16
 COSINE_SCALE = 20.0
 #: Cosine that means "as likely relevant as not" to a pointwise loss before training.
 COSINE_MIDDLE = 0.5
+#: Weights as safetensors alone, and no code that comes with a model.
+_SAFELY = {"trust_remote_code": False, "use_safetensors": True}
 #: Pooling → its name in sentence-transformers' files.
 POOLING_KEYS = {"mean": "mean_tokens", "cls": "cls_token"}
 
@@ -93,7 +95,7 @@ class CrossEncoder(torch.nn.Module):
 
         super().__init__()
         self.classifier = AutoModelForSequenceClassification.from_pretrained(
-            encoder_folder(model), num_labels=1, dtype=torch.float32, trust_remote_code=False, **_dropout(dropout)
+            encoder_folder(model), num_labels=1, dtype=torch.float32, **_SAFELY, **_dropout(dropout)
         )
 
     def forward(self, inputs: dict[str, dict[str, torch.Tensor]]) -> torch.Tensor:
@@ -124,7 +126,7 @@ class BiEncoder(torch.nn.Module):
 
         super().__init__()
         self.encoder = AutoModel.from_pretrained(
-            encoder_folder(model), dtype=torch.float32, trust_remote_code=False, **_dropout(dropout)
+            encoder_folder(model), dtype=torch.float32, **_SAFELY, **_dropout(dropout)
         )
         for name, parameter in self.encoder.named_parameters():
             if name.startswith("pooler."):

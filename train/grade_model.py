@@ -150,7 +150,7 @@ def load_causal_lm(folder: Path, dtype: torch.dtype = torch.float32) -> torch.nn
 
     attention = "sdpa" if torch.cuda.is_available() else "eager"
     return AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, attn_implementation=attention, trust_remote_code=False
+        folder, dtype=dtype, attn_implementation=attention, trust_remote_code=False, use_safetensors=True
     )
 
 

@@ -21,6 +21,7 @@ from relabel.ledger.plan import Plan, Shard
 from relabel.records import Scale
 from relabel.storage import Folder, at_once, parquet_bytes
 from relabel.tables import Manifest, write_manifest
+from relabel.untrusted import record
 
 INDEX = "markers/index"
 #: Markers of one file of the index.
@@ -154,8 +155,8 @@ def finished_shards(out: Folder, plan: Plan) -> dict[int, Marker]:
 
 def _read(out: Folder, name: str) -> Marker | None:
     try:
-        return Marker(**out.read_json(name))
-    except (InputError, TypeError):
+        return record(Marker, out.read_json(name), name)
+    except InputError:
         return None
 
 
@@ -163,25 +164,21 @@ def _indexed(out: Folder) -> dict[str, Marker]:
     """Name of the marker's file → marker, of all files of the index that can be read."""
     folder = out / INDEX
     names = folder.names(suffix=".parquet")
-    found = {}
-    for rows in at_once(lambda name: _index_rows(folder, name), names):
-        for row in rows:
-            marker = Marker(**(row | {"facts": json.loads(row["facts"])}))
-            found[f"{marker.shard:05d}.json"] = marker
-    return found
+    files = at_once(lambda name: _index_file(folder, name), names)
+    return {f"{marker.shard:05d}.json": marker for markers in files for marker in markers}
 
 
-def _index_rows(folder: Folder, name: str) -> list[dict[str, Any]]:
+def _index_file(folder: Folder, name: str) -> list[Marker]:
     try:
-        return folder.read_table(name).select(INDEXED.names).cast(INDEXED).to_pylist()
-    except (InputError, KeyError, pa.ArrowInvalid):
+        rows = folder.read_table(name).select(INDEXED.names).cast(INDEXED).to_pylist()
+        return [record(Marker, row | {"facts": json.loads(row["facts"])}, name) for row in rows]
+    except (InputError, KeyError, TypeError, ValueError):  # Arrow's errors are ValueErrors
         return []  # its markers are read one by one
 
 
 def _holds(marker: Marker, plan: Plan, sizes: dict[str, int]) -> bool:
     return (
-        isinstance(marker.shard, int)
-        and 0 <= marker.shard < len(plan.shards)
+        marker.shard < len(plan.shards)
         and marker.task_id == plan.task_id
         and marker.rows_in == plan.shards[marker.shard].rows
         and sizes.get(part_name(marker.shard)) == marker.bytes

@@ -18,6 +18,7 @@ from relabel.ledger.keys import duplicate_key
 from relabel.records import PAIRS, checked
 from relabel.storage import Folder, at_once, parquet_file
 from relabel.tables import read_manifest
+from relabel.untrusted import record, safe_names
 
 PLAN = "plan.json"
 #: Bytes at a Parquet file's end that hold its footer; with the size they tell one content from another.
@@ -130,15 +131,15 @@ def cut_shards(part_rows: dict[str, int], shard_rows: int) -> tuple[Shard, ...]:
 
 def read_plan(out: Folder) -> Plan:
     """The plan that lies in `out`; raises LedgerError where it is none."""
-    values = out.read_json(PLAN)
+    address = f"{out.uri}/{PLAN}"
     try:
-        plan = Plan(**values)
-        counts = [*plan.part_rows.values(), plan.shard_rows]
-        if not all(isinstance(count, int) for count in counts) or min(counts) < 0 or not plan.shard_rows:
-            raise TypeError("a count that is none")
-        return plan
-    except (TypeError, KeyError, AttributeError) as error:
-        raise LedgerError(f"{out.uri}/{PLAN}", f"a plan that misses or adds keys ({error})", "a plan of ours") from None
+        plan = record(Plan, out.read_json(PLAN), address)
+        safe_names([*plan.inputs, *plan.part_rows], address)
+    except InputError as error:
+        raise LedgerError(address, f"a plan with {error.found}", error.wanted) from None
+    if not plan.shard_rows:
+        raise LedgerError(address, "a plan of shards without rows", "at least one row a shard")
+    return plan
 
 
 def read_shard(pairs: Folder, shard: Shard) -> pa.Table:

@@ -1,0 +1,203 @@
+"""`ray job submit` as the README documents it, on a real head with its job server and with results on a real S3 server:
+small upload, progress in the job's log, a stop in the middle that ends cleanly, and a second submission that goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from relabel.storage import Folder
+from relabel.tables import read_manifest, read_whole
+from tests.jobs.stage_runs import markers, shards_done, write_pairs
+from tests.ray_head import RayHead, ray_head
+
+ROOT = Path(__file__).parents[2]
+PAIRS, SHARD_ROWS = 4000, 10
+SHARDS = PAIRS // SHARD_ROWS
+#: Files that lie in a checkout and must stay there, and how large they are.
+LEFT_AT_HOME = {
+    ".git/objects/pack/pack-1.pack": 30 << 20,
+    ".venv/lib/torch.so": 30 << 20,
+    "runs/shop/pairs/part-00000.parquet": 30 << 20,
+    ".env": 100,
+    "auth_token": 64,
+    "keys/node.pem": 1700,
+    "tests/large.bin": 1 << 20,
+}
+
+
+@pytest.fixture(scope="module")
+def head(s3_environment):
+    with ray_head(cpus=6) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """A copy of this project as it lies on an engineer's machine, with what has no business on a cluster."""
+    folder = tmp_path_factory.mktemp("checkout")
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    for name in subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0"):
+        if name and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    for name, size in LEFT_AT_HOME.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(random.Random(name).randbytes(size))
+    return folder
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(900)
+def test_a_stopped_job_is_submitted_again_and_goes_on(head, checkout, s3_environment, tmp_path, make_pairs):
+    """The documented line uploads little and shows progress; stopped in the middle it keeps its shards and leaves no
+    process; submitted again it skips them, and its table is that of an undisturbed job. No log holds a secret."""
+    bucket = f"s3://{s3_environment.bucket}/job-submit"
+    write_pairs(Folder(f"{bucket}/pairs"), make_pairs(_rows()))
+    whole, stopped = Folder(f"{bucket}/whole"), Folder(f"{bucket}/stopped")
+    said = [_submit(head, checkout, "stopped", stopped)]
+    _until(lambda: shards_done(stopped) >= SHARDS // 10 and ", " in _progress(head, "stopped"), head, "stopped")
+    said.append(_ray(head, ["job", "stop", "--address", head.address, "stopped"], checkout))
+    assert _job(head, "stopped")["status"] == "STOPPED"
+    kept = markers(stopped)
+    assert SHARDS // 10 <= len(kept) < SHARDS
+    log = _log(head, "stopped")
+    assert re.search(rf"judge: [\d,]+ of {PAIRS:,} pairs \(\d+%\), [\d,.]+/s, .+ left", log)
+    assert "stopped; finished work is kept. To go on: relabel judge" in log
+    _until(lambda: not _left_over(head), head, "stopped", "STOPPED")
+
+    said += [_submit(head, checkout, "again", stopped), _submit(head, checkout, "whole", whole)]
+    for name in ("again", "whole"):
+        _until(lambda name=name: _job(head, name)["status"] == "SUCCEEDED", head, name, "SUCCEEDED")
+    done = re.search(rf"judge: (\d+) of {SHARDS} shards are done already, going on with (\d+)", _log(head, "again"))
+    assert done, _log(head, "again")
+    assert int(done[1]) == len(kept)
+    assert int(done[1]) + int(done[2]) == SHARDS
+    assert {index: markers(stopped)[index] for index in kept} == kept
+    assert read_whole(stopped, "judgements").equals(read_whole(whole, "judgements"))
+    assert read_manifest(stopped).quarantined == read_manifest(whole).quarantined == 1
+
+    _check_upload(head)
+    secrets = {s3_environment.secret_key, s3_environment.access_key, head.environment["RAY_AUTH_TOKEN"]}
+    assert _files_with(secrets, head.folder) == []
+    assert not [text for text in said for secret in secrets if secret in text]
+    stored = Folder(bucket)
+    assert not [
+        name for name in stored.names(recursive=True) for one in secrets if one.encode() in stored.read_bytes(name)
+    ]
+
+
+@pytest.mark.integration
+def test_the_job_server_asks_for_the_token(head):
+    """Without the token nobody gets as far as the list of jobs."""
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{head.address}/api/jobs/", timeout=30)
+    assert refused.value.code in (401, 403)
+
+
+def _rows() -> list[tuple]:
+    chance = random.Random(5)
+    words = [f"word{number}" for number in range(300)]
+    rows = [
+        (f"q{i // 20}", f"d{i}", f"what is {words[i // 20 % 300]}", " ".join(chance.choices(words, k=40)), i % 2)
+        for i in range(PAIRS - 1)
+    ]
+    return [*rows, ("q0", "empty", "what is it", "   ", 0)]
+
+
+def documented() -> list[str]:
+    """The words of the README's `ray job submit` up to the command of the job."""
+    text = (ROOT / "README.md").read_text("utf-8").replace("\\\n", " ")
+    (line,) = re.findall(r"^(ray job submit .*?) -- python -m jobs\.run ", text, re.MULTILINE)
+    return shlex.split(line)
+
+
+def _submit(head: RayHead, checkout: Path, name: str, out: Folder) -> str:
+    pairs = f"{out.uri.rpartition('/')[0]}/pairs"
+    job = ["python", "-m", "jobs.judge", "--engine", "lexical", "--pairs", pairs, "--out", out.uri]
+    job += ["--shard-rows", str(SHARD_ROWS)]
+    words = [head.address if word == "http://localhost:8265" else word for word in documented()]
+    assert head.address in words
+    return _ray(head, [*words[1:], "--no-wait", "--submission-id", name, "--", *job], checkout)
+
+
+def _ray(head: RayHead, words: list[str], folder: Path) -> str:
+    """`ray WORDS` as a person with the token types it in `folder`; what it says."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", *words]
+    clean = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "PYTHONPATH")}
+    done = subprocess.run(
+        command, cwd=folder, env=clean | head.environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def _job(head: RayHead, name: str, part: str = "") -> dict:
+    request = urllib.request.Request(
+        f"{head.address}/api/jobs/{name}{part}",
+        headers={"Authorization": f"Bearer {head.environment['RAY_AUTH_TOKEN']}"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+def _log(head: RayHead, name: str) -> str:
+    return _job(head, name, "/logs")["logs"]
+
+
+def _progress(head: RayHead, name: str) -> str:
+    return " ".join(re.findall(r"judge: [\d,]+ of .* left", _log(head, name)))
+
+
+def _until(condition: Callable[[], bool], head: RayHead, name: str, fine: str = "RUNNING", seconds: float = 400):
+    """Wait for a condition; fails, with the job's log, where the job ends otherwise or time runs out."""
+    end = time.monotonic() + seconds
+    while not condition():
+        status = _job(head, name)["status"]
+        assert status in ("PENDING", "RUNNING", fine), (status, _log(head, name)[-3000:])
+        assert time.monotonic() < end, (status, _log(head, name)[-3000:])
+        time.sleep(0.3)
+
+
+def _left_over(head: RayHead) -> list[str]:
+    """Processes of a job that has ended: its driver, its actors, its tasks."""
+    lines = [" ".join(process.cmdline()) for process in head.processes() if process.is_running()]
+    return [line for line in lines if "jobs.judge" in line or re.search(r"ray::(Map|_|Read|Judge)", line)]
+
+
+def _check_upload(head: RayHead) -> None:
+    """What arrived of the working directory is the code and the recipes alone."""
+    (package,) = [
+        path for path in head.folder.glob("session_2*/runtime_resources/working_dir_files/*") if path.is_dir()
+    ]
+    files = [path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    names = {str(path.relative_to(package)) for path in files}
+    assert {"jobs/run.py", "jobs/recipes/medquad.yaml", "relabel/report/page.html.j2", "train/loop.py"} <= names
+    assert not names & set(LEFT_AT_HOME)
+    assert {name.split("/")[0] for name in names if "/" in name} == {"jobs", "relabel", "train"}
+    size = sum(path.stat().st_size for path in files)
+    print(f"uploaded: {len(files)} files, {size / 2**20:.2f} MiB before compression")
+    assert size < 3 << 20
+
+
+def _files_with(secrets: set[str], folder: Path) -> list[tuple[str, str]]:
+    """(file, first characters of the secret) of every file below a folder that holds one of the secrets."""
+    found = []
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            data = path.read_bytes()
+            found += [(str(path), secret[:4]) for secret in secrets if secret.encode() in data]
+    return found
