@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Literal, NamedTuple
 
+from jobs.ray_doors import concerns
 from relabel import hardware
 from relabel.models import PACKAGE_MODELS, cache_folder
 
@@ -30,7 +31,7 @@ AWS_VARIABLES = (
 class Finding(NamedTuple):
     """One line of the doctor's."""
 
-    state: Literal["ok", "note", "missing"]
+    state: Literal["ok", "note", "warning", "missing"]
     what: str
 
 
@@ -44,12 +45,16 @@ def command(options: argparse.Namespace) -> int:
     for finding in findings:
         print(f"{finding.state:>8}  {finding.what}")
     missing = sum(finding.state == "missing" for finding in findings)
-    print(f"{missing} missing" if missing else "nothing is missing")
+    warnings = sum(finding.state == "warning" for finding in findings)
+    print(
+        f"{missing} missing" if missing else "nothing is missing",
+        end=f", {warnings} to worry about\n" if warnings else "\n",
+    )
     return 2 if missing else 0
 
 
 def examine() -> Iterator[Finding]:
-    """Findings about Python, packages, hardware, memory, models and storage settings; values of secrets never."""
+    """Findings about Python, packages, hardware, memory, models, storage settings and open ports; no secret's value."""
     facts = hardware.facts()
     yield Finding("ok", f"Python {facts['python']}, {facts['cores']} cores, {facts['memory_gib']} GiB of memory")
     dtype = hardware.compute_dtype("auto", hardware.has_gpu())
@@ -71,6 +76,7 @@ def examine() -> Iterator[Finding]:
         yield Finding("ok" if ready else "note", f"model {name}" + ("" if ready else " (made at first use)"))
     named = [name for name in AWS_VARIABLES if os.environ.get(name)]
     yield Finding("note", f"for s3://: {', '.join(named) + ' set' if named else 'no AWS variables set'}")
+    yield from (Finding(state, what) for state, what in concerns())
 
 
 def _package(name: str, fix: str) -> Finding:
