@@ -153,7 +153,7 @@ class Folder:
         """Raises InputError where the file is missing or is no JSON."""
         try:
             return json.loads(self.read_bytes(name))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InputError(f"{self.uri}/{name}", f"no JSON ({error})", "a JSON file") from None
 
     def write_json(self, name: str, value: Any) -> None:

@@ -63,6 +63,8 @@ def read_manifest(folder: Folder, kind: str | None = None) -> Manifest:
         scale = Scale.from_json(values["scale"]) if values.get("scale") else None
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise InputError(address, f"a manifest that misses or adds keys ({error})", "one of ours") from None
+    except InputError as error:
+        raise InputError(address, f"a scale with {error.found}", error.wanted) from None
     manifest = record(Manifest, values | {"scale": scale}, address)
     safe_names(manifest.parts, address)
     if kind and manifest.kind != kind:

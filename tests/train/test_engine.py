@@ -1,8 +1,11 @@
 """The DeepSpeed engine: which ZeRO stage, and that a checkpoint of one float32 worker brings its optimizer back."""
 
+import os
+
 import pytest
 import torch
 
+from relabel.errors import InputError
 from relabel.storage import Folder
 from train import checkpoints
 from train.checkpoints import State
@@ -17,14 +20,15 @@ def test_one_float32_worker_partitions_nothing():
     assert zero_stage(TrainingConfig(workers=2, batch=16, zero_stage=2), "float32") == 2
 
 
-@pytest.fixture
-def one_worker(monkeypatch):
-    """A process group of this process alone, as Ray Train makes it."""
-    for name, value in {"DS_ACCELERATOR": "cpu", "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}.items():
-        monkeypatch.setenv(name, value)
-    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-    yield
-    torch.distributed.destroy_process_group()
+@pytest.fixture(scope="module")
+def one_worker():
+    """A process group of this process alone, as Ray Train makes it; DeepSpeed keeps to the first that it sees."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in {"DS_ACCELERATOR": "cpu", "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}.items():
+            environment.setenv(name, value)
+        torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+        yield
+        torch.distributed.destroy_process_group()
 
 
 def test_a_checkpoint_brings_the_optimizer_back(one_worker, tmp_path):
@@ -60,3 +64,32 @@ def test_a_checkpoint_brings_the_optimizer_back(one_worker, tmp_path):
     found = checkpoints.weights_of(folder, 3)
     assert found.keys() == saved.keys()
     assert all(torch.equal(found[name], saved[name]) for name in saved)
+
+
+def test_a_checkpoint_that_would_run_something_is_refused(one_worker, tmp_path):
+    """Whoever can write into a run folder cannot run code by it: a pickle in a checkpoint is not unpickled."""
+    config = TrainingConfig(batch=4, micro_batch=4)
+    model = torch.nn.Linear(8, 1)
+    engine = build_engine(model, [{"params": list(model.parameters()), "lr": 0.05}], config, "float32")
+    folder, state, ran = Folder(tmp_path / "checkpoints"), State(step=1), tmp_path / "ran"
+    checkpoints.save(folder, engine, state, {1})
+    checkpoints.restore(folder, engine, state)
+
+    class Bomb:
+        def __reduce__(self):
+            return os.system, (f"touch {ran}",)
+
+    (file,) = (tmp_path / "checkpoints").rglob("*_model_states.pt")
+    values = torch.load(file, weights_only=True)
+    torch.save(values | {"bomb": Bomb()}, file)
+    with pytest.raises(InputError, match="a file with more than tensors in it"):
+        checkpoints.restore(folder, engine, state)
+    assert not ran.exists()
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+
+
+def test_a_state_of_other_types_is_refused(tmp_path):
+    """`state.json` says where to go on: a step that is none is an error that names the file."""
+    Folder(tmp_path).write_json("step-00000001/state.json", {"step": "../../1"})
+    with pytest.raises(InputError, match=r"state\.json: found step: '\.\./\.\./1'"):
+        checkpoints.newest(Folder(tmp_path))
