@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import Literal, NamedTuple
 
 from jobs.ray_doors import concerns
-from relabel import hardware
+from relabel import __version__, hardware
 from relabel.models import PACKAGE_MODELS, cache_folder
 
 #: Least shared memory for Ray's object store, GiB.
@@ -36,12 +36,13 @@ class Finding(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    del parser
+    parser.add_argument(
+        "--packages", action="store_true", help="look at Python and its packages alone, as when an image is built"
+    )
 
 
 def command(options: argparse.Namespace) -> int:
-    del options
-    findings = list(examine())
+    findings = list(examine_packages() if options.packages else examine())
     for finding in findings:
         print(f"{finding.state:>8}  {finding.what}")
     missing = sum(finding.state == "missing" for finding in findings)
@@ -62,6 +63,19 @@ def examine() -> Iterator[Finding]:
     yield Finding(
         "ok" if hardware.has_gpu() else "note", "an NVIDIA GPU" if hardware.has_gpu() else "no GPU: local mode"
     )
+    yield from examine_packages()
+    yield _shared_memory()
+    for name in PACKAGE_MODELS:
+        ready = (cache_folder() / "models" / name).is_dir()
+        yield Finding("ok" if ready else "note", f"model {name}" + ("" if ready else " (made at first use)"))
+    named = [name for name in AWS_VARIABLES if os.environ.get(name)]
+    yield Finding("note", f"for s3://: {', '.join(named) + ' set' if named else 'no AWS variables set'}")
+    yield from (Finding(state, what) for state, what in concerns())
+
+
+def examine_packages() -> Iterator[Finding]:
+    """Findings about Python and the packages that a job needs, which hold for an image as for a machine."""
+    yield Finding("ok", f"relabel {__version__} on Python {sys.version.split()[0]}")
     for package in ("ray", "torch", "transformers", "peft", "deepspeed", "pyarrow", "sentence-transformers"):
         yield _package(package, "run `make environment`")
     if find_spec("vllm"):
@@ -70,13 +84,6 @@ def examine() -> Iterator[Finding]:
         yield Finding(
             "missing", "vllm: install the extra `cpu` or `gpu`; --engine transformers and lexical work without"
         )
-    yield _shared_memory()
-    for name in PACKAGE_MODELS:
-        ready = (cache_folder() / "models" / name).is_dir()
-        yield Finding("ok" if ready else "note", f"model {name}" + ("" if ready else " (made at first use)"))
-    named = [name for name in AWS_VARIABLES if os.environ.get(name)]
-    yield Finding("note", f"for s3://: {', '.join(named) + ' set' if named else 'no AWS variables set'}")
-    yield from (Finding(state, what) for state, what in concerns())
 
 
 def _package(name: str, fix: str) -> Finding:

@@ -71,7 +71,7 @@ def test_nodes_run_the_ray_and_a_python_of_this_project(cluster):
 
 def test_nodes_install_files_that_are_in_the_repository(cluster):
     """The commands of a new node name files that exist where the repository is mounted, and install the GPU extra."""
-    (mounted,) = cluster["file_mounts"]
+    (mounted,) = (there for there, here in cluster["file_mounts"].items() if here == ".")
     commands = [*cluster["head_setup_commands"], *cluster["worker_setup_commands"]]
     words = [word for command in commands for word in shlex.split(command) if word.startswith(mounted)]
     assert words
@@ -80,12 +80,47 @@ def test_nodes_install_files_that_are_in_the_repository(cluster):
     assert any(word.endswith("[gpu]") for word in words)
 
 
+def test_every_node_has_room_for_the_object_store_it_starts(cluster):
+    """Containers get more shared memory than Ray's object store takes of it, on the head and on workers."""
+    sizes = [re.search(r"--shm-size=(\d+)g$", option) for option in cluster["docker"]["run_options"]]
+    (shared,) = (int(size[1]) * 2**30 for size in sizes if size)
+    for commands in ("head_start_ray_commands", "worker_start_ray_commands"):
+        words = shlex.split(" ".join(cluster[commands]))
+        (store,) = (int(word.partition("=")[2]) for word in words if word.startswith("--object-store-memory="))
+        assert store <= shared / 2
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_start_commands_have_options_that_this_ray_knows(cluster):
+    """Each `ray start` has options that the installed Ray accepts; head and workers meet at one port."""
+    from ray.scripts.scripts import start
+
+    known = {name for option in start.params for name in option.opts}
+    ports = []
+    for commands in ("head_start_ray_commands", "worker_start_ray_commands"):
+        line = cluster[commands][-1].partition("ray start ")[2]
+        options = dict(word.partition("=")[::2] for word in shlex.split(line))
+        assert set(options) <= known
+        ports.append(options.get("--port") or options["--address"].rpartition(":")[2])
+    assert ports[0] == ports[1]
+
+
+def test_nobody_reaches_it_without_the_token(cluster):
+    """Token authentication is on in every container, the token comes from the home folder and is not in the file, and
+    the job server listens inside the head alone."""
+    assert "--env RAY_AUTH_MODE=token" in cluster["docker"]["run_options"]
+    assert cluster["file_mounts"]["/home/ray/.ray/auth_token"] == "~/.ray/auth_token"
+    assert "--dashboard-host=127.0.0.1" in cluster["head_start_ray_commands"][-1]
+    assert "provider" in cluster
+    assert "security_group" not in cluster["provider"]  # Ray's own opens ssh alone
+
+
 def test_it_holds_no_secret_and_no_placeholder(cluster):
     """No access key, key file, account number or image number of one account, and nothing left to be filled in."""
     text = (ROOT / "cluster.yaml").read_text()
     forbidden = {
         "access key": r"A(KIA|SIA)[A-Z0-9]{16}",
-        "secret": r"(?i)(secret|password|access_?key|auth_?token)\w*\s*[:=]\s*\S",
+        "secret": r"(?i)(secret|password|access_?key|auth_?token)\w*\s*[:=]\s*(?!~/\.ray/auth_token)\S",
         "key file": r"\.pem\b|ssh_private_key",
         "account number": r"\b\d{12}\b",
         "image number": r"\bami-[0-9a-f]{8,}",
@@ -100,7 +135,7 @@ def test_it_says_nothing_about_jobs(cluster):
     assert set(cluster) == {
         "cluster_name", "max_workers", "idle_timeout_minutes", "provider", "auth", "head_node_type",
         "available_node_types", "docker", "file_mounts", "rsync_exclude", "rsync_filter", "setup_commands",
-        "head_setup_commands", "worker_setup_commands",
+        "head_setup_commands", "worker_setup_commands", "head_start_ray_commands", "worker_start_ray_commands",
     }  # fmt: skip
     commands = " ".join(cluster["setup_commands"] + cluster["head_setup_commands"] + cluster["worker_setup_commands"])
     assert not re.search(r"relabel (run|judge|demo|train)|python -m|\.yaml", commands)
