@@ -23,7 +23,9 @@ from relabel.robustness import PERTURBATIONS
 from train.losses import LOSSES
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")]
+PAGES = [
+    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "SECURITY.md")
+]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 README = (ROOT / "README.md").read_text("utf-8")
 
@@ -103,8 +105,8 @@ def test_links_lead_to_files(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_paths_that_are_named_exist(page):
-    """Every path below relabel/, train/, jobs/, tests/ or benchmarks/ that a page names is there."""
-    named = re.findall(r"`((?:relabel|train|jobs|tests|benchmarks|locks)/[\w./-]*)`", page.read_text("utf-8"))
+    """Every path below relabel/, train/, jobs/, tests/, benchmarks/, locks/ or deploy/ that a page names is there."""
+    named = re.findall(r"`((?:relabel|train|jobs|tests|benchmarks|locks|deploy)/[\w./-]*)`", page.read_text("utf-8"))
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 

@@ -104,17 +104,24 @@ def recipe_of(collection, half_graded):
 
 
 @pytest.mark.timeout(1200)
-def test_a_run_on_s3_has_the_tables_of_a_run_on_disk(recipe_of, tmp_path, s3):
+def test_a_run_on_s3_has_the_tables_of_a_run_on_disk(recipe_of, tmp_path, s3, s3_environment):
     """One recipe, two places: equal pairs, judgements, movements and labels, the same rankings, a report in both; the
-    same command again finds everything done."""
-    disk, cloud = Folder(tmp_path / "run"), Folder(s3)
+    same command again finds everything done. No line and no file of a run holds the store's keys."""
+    disk, cloud, said = Folder(tmp_path / "run"), Folder(s3), []
     planned = plan(recipe_of(), disk, str(tmp_path), [1, 4], 20, [], False, lambda line: None)
     disk.write_json(ESTIMATE, planned)
     for folder in (disk, cloud):
         report = run(recipe_of(), folder, log=(lines := []).append)
+        said += lines
         assert report == f"{folder.uri}/report.html"
         assert folder.read_bytes("report.html").decode("utf-8").rstrip().endswith("</html>"), lines[-5:]
     run(recipe_of(), cloud, log=(again := []).append)
+    for key in (s3_environment.access_key, s3_environment.secret_key):
+        assert key not in "\n".join([*said, *again])
+        for folder in (disk, cloud):
+            names = folder.names(recursive=True)
+            assert {"recipe.yaml", "run.json", "report.html"} <= set(names)
+            assert [name for name in names if key.encode() in folder.read_bytes(name)] == []
     stages = [line for line in again if line.startswith("— ")]
     assert len(stages) == len(cloud.read_json("run.json")["stages"])
     assert all(line.endswith("done already") for line in stages)
