@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from relabel.config import Config
 from relabel.hardware import cores, has_gpu
@@ -50,6 +50,12 @@ class EngineConfig(Config):
     block_size: int | None = Field(None, ge=8)
     max_num_seqs: int = Field(256, ge=1)
     max_num_batched_tokens: int = Field(8192, ge=64)
+
+    @model_validator(mode="after")
+    def _one_model_fits_its_gpus(self) -> EngineConfig:
+        if self.num_gpus and self.num_gpus < self.tensor_parallel_size > 1:
+            raise ValueError(f"num_gpus of at least {self.tensor_parallel_size}: that many GPUs share one model")
+        return self
 
     @property
     def on_gpu(self) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from relabel.engine import EngineConfig, engine_options
+from relabel.errors import ConfigError
 
 
 @pytest.mark.parametrize(("gpus", "share"), [(0, 0.9), (0.25, 0.225), (1, 0.9), (2, 0.9)])
@@ -12,3 +13,12 @@ def test_actors_that_share_a_gpu_share_its_memory(gpus, share):
     """Four actors on a GPU take a quarter each of what one would."""
     options = engine_options(Path("m"), EngineConfig(num_gpus=gpus), "bfloat16", 128)
     assert options["gpu_memory_utilization"] == pytest.approx(share)
+
+
+@pytest.mark.parametrize("num_gpus", [1, 0.5])
+def test_a_model_over_several_gpus_gets_as_many(num_gpus):
+    """`tensor_parallel_size` with fewer GPUs an actor would hang in the engine: refused when it is read."""
+    with pytest.raises(ConfigError, match="num_gpus of at least 2: that many GPUs share one model"):
+        EngineConfig.load({"tensor_parallel_size": 2, "num_gpus": num_gpus}, "recipe: judge")
+    for fine in ({"num_gpus": 2}, {"num_gpus": 0}, {}):
+        assert EngineConfig.load({"tensor_parallel_size": 2} | fine, "recipe: judge").tensor_parallel_size == 2

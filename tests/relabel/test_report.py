@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -16,6 +17,7 @@ from relabel.agreement.measure_judge import measure_judge
 from relabel.agreement.measures import agreement
 from relabel.calibration.fit import CalibrateConfig, calibrate
 from relabel.calibration.human_pairs import read_human_pairs
+from relabel.errors import InputError
 from relabel.evidence.comparison import System, compare
 from relabel.evidence.metrics import Pool, rank_pool
 from relabel.judges import JudgeConfig, load_judge
@@ -412,6 +414,25 @@ def test_planned_and_actual_stand_side_by_side(page):
     planned = page.words.partition("Stages that were planned and have finished")[2].partition("in all")[0]
     assert "judge 1 min 36 s" in planned
     assert "2 min 00 s 1.25 48,000 48,960 1.02" in planned
+
+
+@pytest.mark.parametrize("value", [[], 7, "text", {"stages": 7}, {"stages": [[]], "recipe": "x"}], ids=repr)
+@pytest.mark.parametrize(
+    "name", ["run.json", "evidence/agreement.json", "evidence/metrics.json", "labels/replace/change.json"]
+)
+def test_records_that_no_run_wrote_are_an_error_of_ours(tmp_path, whole_run, name, value):
+    """Whoever can write into a run folder gets an error that names it, or a page that is whole, never a crash."""
+    run = Folder(tmp_path / "run")
+    shutil.copytree(whole_run.uri, run.uri)
+    run.write_json(name, value)
+    try:
+        page = build_report(run)
+    except InputError as error:
+        said = str(error)
+    else:
+        said = ""
+        assert not Page(page).open
+    assert said == "" or (run.uri in said and "not as a run writes them" in said)
 
 
 def test_quarantined_rows_are_counted_by_reason(tmp_path):
