@@ -1,8 +1,9 @@
 """What else would judge these pairs with this model, and how fast? The judge stage against two other ways.
 
-- `one_by_one`: the call pattern of umbrela's judge for local Hugging Face models (its `OSLLMJudge`): one prompt at a time,
-  greedy `generate` of up to 100 tokens, the grade parsed from the text. umbrela itself is not run: it needs pyserini and
-  by that Java 21. Same model, pairs and dtype; its share of the pairs is small, since it is slow (wanted: ≥ 40 ×).
+- `one_by_one`: the call pattern of umbrela's judge for local Hugging Face models (its `OSLLMJudge`): one prompt at a
+  time, greedy `generate` of up to 100 tokens, the grade parsed from the text. umbrela itself is not run: its import
+  needs pyserini and by that Java 21. Same model, pairs and dtype; it gets few of the pairs, since it is slow (wanted:
+  ≥ 40 ×).
 - `ray_data_llm`: Ray's own batch processor for vLLM, with the same engine options, token ids and sampling as ours
   (wanted: ours not slower). Where it does not run, the result says how it fails.
 
