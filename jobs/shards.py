@@ -20,19 +20,33 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
 from jobs import interrupt
+from jobs.poison import STAGE_DEATHS, Guarded, forgive
 from relabel.errors import LedgerError, RelabelError
-from relabel.ledger import Marker, Plan, Shard, commit, finished_shards, plan_stage, read_shard, reconcile
+from relabel.ledger import (
+    Marker,
+    Plan,
+    Shard,
+    changed_input,
+    commit,
+    content_fingerprint,
+    finished_shards,
+    plan_stage,
+    read_shard,
+    reconcile,
+)
+from relabel.lock import Lock, held
 from relabel.progress import Progress
 from relabel.records import Scale
 from relabel.storage import Folder
+from relabel.storage_errors import explained
 from relabel.tables import MANIFEST, Manifest, read_manifest
 
 #: The column that names a block's shard on its way through Ray Data.
 SHARD = "__shard__"
 #: Logical CPUs of a read or a commit; different from any worker's, so that Ray does not fuse them into one task.
 IO_CPUS = 0.25
-#: How often one shard may end its worker's process before the stage fails; the worker is started again each time.
-WORKER_DEATHS = 3
+#: How often Ray tries a shard again whose worker ended; `jobs.poison` ends the stage before.
+WORKER_DEATHS = 2 * STAGE_DEATHS
 
 
 class ShardWorker(Protocol):
@@ -79,9 +93,15 @@ def run_stage(stage: Stage, pairs: Folder, out: Folder, log: Callable[[str], Non
     """Run a stage over a pairs table, or what is left of it; returns the manifest of the finished table.
 
     Raises:
+        FolderInUse: where another run is at work in `out`.
         LedgerError: where something was lost or doubled, or the folder holds another plan.
         RelabelError: what a worker raised, as it was raised.
     """
+    with held(out, log) as lock:
+        return _run(stage, pairs, out, lock, log)
+
+
+def _run(stage: Stage, pairs: Folder, out: Folder, lock: Lock, log: Callable[[str], None]) -> Manifest:
     plan = plan_stage(pairs, out, stage.task_id, stage.shard_rows)
     done = finished_shards(out, plan)
     todo = [shard for shard in plan.shards if shard.index not in done]
@@ -90,10 +110,12 @@ def run_stage(stage: Stage, pairs: Folder, out: Folder, log: Callable[[str], Non
         return read_manifest(out, stage.kind)
     if done:
         log(f"{stage.name}: {len(done)} of {len(plan.shards)} shards are done already, going on with {len(todo)}")
+    forgive(out)
     progress = Progress(stage.name, plan.rows, sum(marker.rows_in for marker in done.values()), stage.unit, log)
     for rows in _committed_rows(stage, plan, todo, pairs, out):
         progress.advance(rows)
         interrupt.check()
+        lock.check()
     markers = list(finished_shards(out, plan).values())
     manifest = reconcile(out, plan, stage.kind, stage.scale, stage.about | stage.summary(markers))
     log(
@@ -122,11 +144,11 @@ def _pipeline(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, out: F
     shards = {shard.index: shard for shard in todo}
     return (
         ray.data.read_datasource(
-            _ShardSource(pairs, todo), override_num_blocks=len(todo), concurrency=io_tasks, num_cpus=IO_CPUS
+            _ShardSource(pairs, plan, todo), override_num_blocks=len(todo), concurrency=io_tasks, num_cpus=IO_CPUS
         )
         .map_batches_internal(  # `map_batches` itself refuses whole blocks to a stage that has GPUs
             _Worker,
-            fn_constructor_args=(stage.worker, stage.arguments, shards),
+            fn_constructor_args=(stage.worker, stage.arguments, shards, out, stage.name),
             compute=ray.data.ActorPoolStrategy(size=min(stage.actors, len(todo)), max_tasks_in_flight_per_actor=2),
             num_cpus=stage.num_cpus,
             num_gpus=stage.num_gpus,
@@ -146,24 +168,34 @@ def _retries() -> dict[str, int]:
 class _ShardSource(Datasource):
     """One read task a shard, one block a read task."""
 
-    def __init__(self, pairs: Folder, shards: list[Shard]):
+    def __init__(self, pairs: Folder, plan: Plan, shards: list[Shard]):
         super().__init__()
         self._pairs, self._shards = pairs, shards
+        self._planned = [{segment.part: plan.inputs[segment.part] for segment in shard.segments} for shard in shards]
 
     def estimate_inmemory_data_size(self) -> int | None:
         return None
 
     def get_read_tasks(self, parallelism: int, *args: Any, **kwargs: Any) -> list[ReadTask]:
-        return [ReadTask(_reading(self._pairs, shard), _metadata(shard)) for shard in self._shards]
+        return [
+            ReadTask(_reading(self._pairs, shard, planned), _metadata(shard))
+            for shard, planned in zip(self._shards, self._planned, strict=True)
+        ]
 
 
 def _metadata(shard: Shard) -> BlockMetadata:
     return BlockMetadata(num_rows=shard.rows, size_bytes=None, input_files=None, exec_stats=None)
 
 
-def _reading(pairs: Folder, shard: Shard) -> Callable[[], list[pa.Table]]:
+def _reading(pairs: Folder, shard: Shard, planned: dict[str, str]) -> Callable[[], list[pa.Table]]:
+    """Reads a shard; `planned` are its parts' fingerprints, looked at after reading: a change in between shows."""
+
     def read() -> list[pa.Table]:
-        table = read_shard(pairs, shard)
+        with explained(pairs.uri):
+            table = read_shard(pairs, shard)
+            for part, fingerprint in planned.items():
+                if content_fingerprint(pairs, part) != fingerprint:
+                    raise changed_input(out=shard.source, pairs=pairs, parts=[part])
         return [table.append_column(SHARD, pa.array(np.full(table.num_rows, shard.index, np.int32)))]
 
     return read
@@ -172,10 +204,17 @@ def _reading(pairs: Folder, shard: Shard) -> Callable[[], list[pa.Table]]:
 class _Worker:
     """The actor: holds the stage's worker, takes one whole shard a call."""
 
-    def __init__(self, make: Callable[..., ShardWorker], arguments: dict[str, Any], shards: dict[int, Shard]):
+    def __init__(
+        self,
+        make: Callable[..., ShardWorker],
+        arguments: dict[str, Any],
+        shards: dict[int, Shard],
+        out: Folder,
+        stage: str,
+    ):
         self._shards, self._failure = shards, None
         try:
-            self._work = make(**arguments)
+            self._work = Guarded(make(**arguments), out, stage)
         except RelabelError as error:  # Ray tells of an actor that could not be made in text alone
             self._failure = error
 
@@ -189,9 +228,9 @@ class _Worker:
                 f"a block of {block.num_rows} rows",
                 f"the shard's {shard.rows} rows in one block",
             )
-        started = time.time()
+        started, begun = time.time(), time.monotonic()
         rows, quarantined, facts = self._work(block.drop_columns([SHARD]), shard)
-        finished = time.time()
+        finished = started + time.monotonic() - begun  # a wall clock may jump meanwhile
         return pa.table(
             {
                 "shard": pa.array([shard.index], pa.int32()),
