@@ -85,10 +85,12 @@ class Guarded:
     Args:
         work: the stage's own worker.
         out: the folder that the stage writes; `stage`: its name, for quarantine and errors.
+        most_deaths: deaths of workers after which the stage fails.
     """
 
-    def __init__(self, work: Work, out: Folder, stage: str):
+    def __init__(self, work: Work, out: Folder, stage: str, most_deaths: int = STAGE_DEATHS):
         self._work, self._out, self._stage, self._again = work, out, stage, _started_again()
+        self._most_deaths = most_deaths
 
     def __call__(self, pairs: pa.Table, shard: Shard) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
         reasons = unreadable(pairs)
@@ -191,12 +193,12 @@ class Guarded:
     def _check_limit(self, attempt: Attempt) -> None:
         attempts = _attempts(self._out)
         deaths = sum(one.deaths for one in attempts)
-        if deaths >= STAGE_DEATHS:
+        if deaths >= self._most_deaths:
             raise RelabelError(
                 self._stage,
                 f"workers that ended {deaths} times, on shards {', '.join(str(one.shard) for one in attempts[:8])}"
                 f" ({attempt.said or 'without a word: out of memory, or killed'})",
-                f"fewer than {STAGE_DEATHS} deaths in a stage",
+                f"fewer than {self._most_deaths} deaths in a stage",
                 "see what ends them (RELABEL_WORKER_LOGS=1 shows what they print), then run the same command again: "
                 "finished shards and the search for bad rows are kept",
             )

@@ -148,7 +148,7 @@ def _pipeline(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, out: F
         )
         .map_batches_internal(  # `map_batches` itself refuses whole blocks to a stage that has GPUs
             _Worker,
-            fn_constructor_args=(stage.worker, stage.arguments, shards, out, stage.name),
+            fn_constructor_args=(stage.worker, stage.arguments, shards, out, stage.name, STAGE_DEATHS),
             compute=ray.data.ActorPoolStrategy(size=min(stage.actors, len(todo)), max_tasks_in_flight_per_actor=2),
             num_cpus=stage.num_cpus,
             num_gpus=stage.num_gpus,
@@ -211,10 +211,11 @@ class _Worker:
         shards: dict[int, Shard],
         out: Folder,
         stage: str,
+        most_deaths: int,
     ):
         self._shards, self._failure = shards, None
         try:
-            self._work = Guarded(make(**arguments), out, stage)
+            self._work = Guarded(make(**arguments), out, stage, most_deaths)
         except RelabelError as error:  # Ray tells of an actor that could not be made in text alone
             self._failure = error
 
