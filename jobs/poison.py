@@ -109,13 +109,13 @@ class Guarded:
             )
         try:
             self._begin(attempt, [0, shard.rows], self._again)
-            return self._patiently(reasons, pairs, shard)
+            done = self._patiently(reasons, pairs, shard)
         except EngineDead as error:
             self._end(attempt, [0, shard.rows], error)
-        finally:
-            if self._again:
-                attempt.running = None
-                self._write(attempt)
+        if self._again:
+            attempt.running = None
+            self._write(attempt)
+        return done
 
     def _search(self, attempt: Attempt, reasons: Reasons, pairs: pa.Table, shard: Shard) -> Reasons:
         """Try what is left of the pieces; the rows that are known to end the worker."""

@@ -87,8 +87,6 @@ class Lock:
     def release(self) -> None:
         self._stop.set()
         self._thread.join()
-        if self._lost:
-            return
         with suppress(InputError):
             for name in self._places.names(suffix=".json"):
                 if name <= _name(self._generation):
