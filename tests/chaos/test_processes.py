@@ -34,6 +34,16 @@ def test_killed_actors(cluster, pairs, whole, tmp_path, troubled, tally):
     tally.same_tables(whole, out)
 
 
+@pytest.mark.chaos(fault="judge actor killed at its start", injected="SIGKILL to an actor that loads its judge")
+def test_killed_while_starting(cluster, pairs, whole, tmp_path, troubled, tally):
+    """A worker that dies before its first shard is replaced, too."""
+    troubled(start=4.0)
+    out = Folder(tmp_path / "out")
+    with meanwhile(lambda: len(actors()) == 2, lambda: os.kill(actors()[0].pid, signal.SIGKILL)):
+        judged(settings(pairs), out)
+    tally.same_tables(whole, out)
+
+
 @pytest.mark.chaos(
     fault="node lost, and none in its place for a while", injected="SIGKILL to a raylet with an actor; a node added"
 )

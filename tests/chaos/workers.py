@@ -22,7 +22,7 @@ class TroubledJudge(JudgeWorker):
     """The stage's own judge, slower, that tells where it ran and may meet rows that it does not survive.
 
     Args:
-        pause: seconds of sleep a shard.
+        start: seconds that it takes to start; `pause`: seconds of sleep a shard.
         kills: a row with this text in it ends the process by SIGKILL.
         ends_engine: a row with this text ends the engine, as a crash inside it does.
         raises: the tokenizer raises for a row with this text.
@@ -33,12 +33,14 @@ class TroubledJudge(JudgeWorker):
         self,
         config: JudgeConfig,
         expected_id: str,
+        start: float = 0.0,
         pause: float = 0.0,
         kills: str = "",
         ends_engine: str = "",
         raises: str = "",
         clock: float = 0.0,
     ):
+        time.sleep(start)
         super().__init__(config, expected_id)
         self._pause, self._clock = pause, clock
         self._kills, self._ends_engine, self._raises = kills, ends_engine, raises
