@@ -129,16 +129,28 @@ def done(out: Folder, shards: int) -> Callable[[], bool]:
     return lambda: shards_done(out) >= shards
 
 
-def actors(name: str = "_Worker") -> list[psutil.Process]:
-    """Processes of Ray actors that hold a stage's worker (or bear another name), of any node on this machine."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if process.cmdline()[0].startswith("ray::") and name in process.cmdline()[0]:
+class Actors:
+    """Processes of Ray actors on this machine, of any node, that were not there when this was made.
+
+    Args:
+        name: part of the actor's name; that of a stage's workers by default.
+    """
+
+    def __init__(self, name: str = "(_Worker)"):
+        self._name, self._before = name, set()
+        self._before = {process.pid for process in self.now()}
+
+    def now(self) -> list[psutil.Process]:
+        """Those that live now, by process id."""
+        found = []
+        for process in psutil.Process().children(recursive=True):
+            try:
+                title = process.cmdline()[0]
+            except (psutil.NoSuchProcess, psutil.ZombieProcess, IndexError):
+                continue
+            if title.startswith("ray::") and self._name in title and process.pid not in self._before:
                 found.append(process)
-        except (psutil.NoSuchProcess, psutil.ZombieProcess, IndexError):
-            continue
-    return found
+        return sorted(found, key=lambda process: process.pid)
 
 
 def facts(out: Folder) -> list[dict]:

@@ -15,7 +15,7 @@ from relabel.records import PAIRS
 from relabel.storage import Folder
 from relabel.tables import read_manifest, read_whole
 from tests.chaos import scenes
-from tests.chaos.scenes import actors, done, judged, meanwhile, settings, wait_for, write_table
+from tests.chaos.scenes import Actors, done, judged, meanwhile, settings, wait_for, write_table
 
 POISON = "poisonous text"
 #: The row that is poison, in the shard that holds row 77 without a query as well.
@@ -138,9 +138,10 @@ def test_dead_engine(cluster, make_pairs, tmp_path, monkeypatch, tally):
     config = settings(Folder(tmp_path / "pairs"), engine="vllm", actors=1, num_gpus=0, kv_cache_gib=1, dtype="float32")
     whole, out, killed = Folder(tmp_path / "whole"), Folder(tmp_path / "out"), []
     judged(config, whole)
+    actors = Actors()
 
     def kill() -> None:
-        [actor] = actors()
+        [actor] = actors.now()
         engines = [one for one in psutil.Process(actor.pid).children() if "EngineCore" in "".join(one.cmdline())]
         assert len(engines) == 1, [one.cmdline() for one in psutil.Process(actor.pid).children()]
         os.kill(engines[0].pid, signal.SIGKILL)

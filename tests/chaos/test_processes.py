@@ -12,7 +12,7 @@ from relabel.storage import Folder
 from relabel.tables import read_manifest
 from tests.chaos import workers
 from tests.chaos.conftest import add_node
-from tests.chaos.scenes import actors, done, driver, facts, judged, meanwhile, options, settings, wait_for
+from tests.chaos.scenes import Actors, done, driver, facts, judged, meanwhile, options, settings, wait_for
 from tests.jobs.stage_runs import markers, shards_done
 
 
@@ -20,12 +20,12 @@ from tests.jobs.stage_runs import markers, shards_done
 def test_killed_actors(cluster, pairs, whole, tmp_path, troubled, tally):
     """Ray starts another actor, which gets the shard again."""
     troubled(pause=0.2)
-    out, killed = Folder(tmp_path / "out"), []
+    out, killed, actors = Folder(tmp_path / "out"), [], Actors()
 
     def kill() -> None:
         for moment in (3, 9, 15):
-            wait_for(lambda moment=moment: shards_done(out) >= moment and actors(), "an actor to kill")
-            killed.append(actors()[0].pid)
+            wait_for(lambda moment=moment: shards_done(out) >= moment and actors.now(), "an actor to kill")
+            killed.append(actors.now()[0].pid)
             os.kill(killed[-1], signal.SIGKILL)
 
     with meanwhile(done(out, 3), kill):
@@ -38,8 +38,8 @@ def test_killed_actors(cluster, pairs, whole, tmp_path, troubled, tally):
 def test_killed_while_starting(cluster, pairs, whole, tmp_path, troubled, tally):
     """A worker that dies before its first shard is replaced, too."""
     troubled(start=4.0)
-    out = Folder(tmp_path / "out")
-    with meanwhile(lambda: len(actors()) == 2, lambda: os.kill(actors()[0].pid, signal.SIGKILL)):
+    out, actors = Folder(tmp_path / "out"), Actors()
+    with meanwhile(lambda: len(actors.now()) == 2, lambda: os.kill(actors.now()[0].pid, signal.SIGKILL)):
         judged(settings(pairs), out)
     tally.same_tables(whole, out)
 

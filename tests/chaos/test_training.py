@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 
 import numpy as np
-import psutil
 import pytest
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -14,7 +14,7 @@ from safetensors.numpy import load
 
 from relabel.storage import Folder
 from tests.chaos.conftest import add_node
-from tests.chaos.scenes import Tally, actors, meanwhile
+from tests.chaos.scenes import Actors, Tally, meanwhile
 from tests.train.encoders import tiny_encoder
 from tests.train.tables import topic_pairs, write_labels
 from train.checkpoints import newest
@@ -60,10 +60,12 @@ def trained(place, out: Folder) -> dict:
     return train_reranker(config, out, lambda line: None)
 
 
-def checkpoint(out: Folder, step: int = 10):
+def checkpoint(out: Folder, workers: Actors, step: int = 10) -> Callable[[], bool]:
+    """Whether there is a checkpoint of that step, and both workers are at work."""
+
     def there() -> bool:
         state = newest(out / "checkpoints")
-        return state is not None and state.step >= step and len(actors(WORKER)) == 2
+        return state is not None and state.step >= step and len(workers.now()) == 2
 
     return there
 
@@ -71,8 +73,8 @@ def checkpoint(out: Folder, step: int = 10):
 @pytest.mark.chaos(fault="training: worker killed", injected="SIGKILL to one of two workers after a checkpoint")
 def test_killed_worker(cluster, place, undisturbed, tmp_path, tally):
     """Ray Train starts the workers again, which go on after the last checkpoint."""
-    out = Folder(tmp_path / "out")
-    with meanwhile(checkpoint(out), lambda: os.kill(actors(WORKER)[0].pid, signal.SIGKILL)):
+    out, workers = Folder(tmp_path / "out"), Actors(WORKER)
+    with meanwhile(checkpoint(out, workers), lambda: os.kill(workers.now()[0].pid, signal.SIGKILL)):
         record = trained(place, out)
     _same(tally, undisturbed, out, record, sessions=2)
 
@@ -82,20 +84,20 @@ def test_killed_worker(cluster, place, undisturbed, tmp_path, tally):
 )
 def test_lost_node(cluster, place, undisturbed, tmp_path, tally):
     """The workers start again where there is room."""
-    out = Folder(tmp_path / "out")
+    out, workers = Folder(tmp_path / "out"), Actors(WORKER)
     head = ray.get_runtime_context().get_node_id()
     pinned = NodeAffinitySchedulingStrategy(head, soft=False)
     holder = ray.remote(num_cpus=3, scheduling_strategy=pinned)(_Holder).remote()
     ray.get(holder.here.remote())
 
     def lose() -> None:
-        raylet = psutil.Process(actors(WORKER)[0].pid).ppid()
+        raylet = workers.now()[0].ppid()
         [node] = [one for one in cluster.worker_nodes if one.all_processes["raylet"][0].process.pid == raylet]
         cluster.remove_node(node, allow_graceful=False)
         add_node(cluster)
 
     try:
-        with meanwhile(checkpoint(out), lose):
+        with meanwhile(checkpoint(out, workers), lose):
             record = trained(place, out)
     finally:
         ray.kill(holder)
