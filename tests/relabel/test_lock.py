@@ -13,7 +13,7 @@ from dataclasses import asdict
 import pytest
 
 from relabel import lock
-from relabel.errors import FolderInUse
+from relabel.errors import FolderInUse, InputError
 from relabel.lock import Holder, held
 from relabel.storage import Folder
 
@@ -80,6 +80,20 @@ def test_an_empty_folder_of_ones_own_stays(tmp_path):
     with held(Folder(tmp_path)):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_could_not_be_removed_does_not_lock_its_own_process_out(folder, monkeypatch):
+    """A store that refuses at the end leaves the file; the same process may take the folder again."""
+
+    def refuse(folder: Folder, name: str) -> None:
+        raise InputError(folder.uri, "credentials that have expired", "others")
+
+    with monkeypatch.context() as patch:
+        with held(folder):
+            patch.setattr(Folder, "remove", refuse)
+        assert (folder / "lock").names() == ["00000001.json"]
+    with held(folder):
+        assert (folder / "lock").names() == ["00000002.json"]
 
 
 def test_a_stage_inside_a_run_shares_its_lock(folder):
