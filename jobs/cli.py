@@ -1,7 +1,8 @@
 """The command line: `relabel <stage> …`, one subcommand a stage, options made from the stage's configuration.
 
 Exit codes: 0 done; 1 unexpected failure; 2 bad input; 3 bad recipe or option; 4 gate; 5 circular evidence; 6 ledger
-does not add up; 130 stopped by Ctrl-C (the same command goes on where it stopped).
+does not add up; 7 another run is at work in the folder; 130 stopped by Ctrl-C (the same command goes on where it
+stopped).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from jobs import interrupt
 from jobs.options import add_nested, add_options, config_values
 from relabel import __version__
 from relabel.errors import RelabelError
+from relabel.lock import held
 from relabel.secrets import redacted
 from relabel.storage import Folder
 
@@ -164,11 +166,13 @@ def _run_stage(options: argparse.Namespace, stage: Stage) -> int:
 
         base = section_values(options.recipe, stage.section)
     config = config_class.load(config_values(options, config_class, base), f"relabel {options.command}")
-    if options.command in NEEDS_RAY:
-        from jobs.cluster import connect
+    out = Folder(options.out)
+    with held(out):
+        if options.command in NEEDS_RAY:
+            from jobs.cluster import connect
 
-        connect()
-    function(config, Folder(options.out))
+            connect()
+        function(config, out)
     return 0
 
 

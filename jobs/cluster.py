@@ -16,6 +16,8 @@ LOCAL_OBJECT_STORE = 1 << 30
 PATIENCE_SECONDS = 24 * 3600
 #: How often a local Ray is started before giving up.
 START_CHANCES = 3
+#: Workers in a row that may die while they start, e.g. with their node, before a stage fails.
+START_DEATHS = 3
 
 
 def connect(log: Callable[[str], None] = print) -> None:
@@ -98,6 +100,7 @@ def _settle_data() -> None:
     context.enable_progress_bars = False
     context.actor_task_retry_on_errors = False
     context.max_errored_blocks = 0
+    context.max_consecutive_actor_init_deaths = START_DEATHS
     context.execution_no_progress_timeout_s = PATIENCE_SECONDS
     context.execution_options.verbose_progress = False
     context.print_on_execution_start = False

@@ -22,8 +22,9 @@ from relabel.lineage import trained_folder
 from relabel.models import PACKAGE_MODELS, check_context, load_tokenizer, local_model
 from relabel.prompts import asked
 from relabel.prompts.few_shot import example_queries
+from relabel.quarantined import quarantined_pairs
 from relabel.storage import Folder
-from relabel.tables import Manifest
+from relabel.tables import MANIFEST, Manifest
 
 #: Rows a shard: half a minute of work or so on the hardware named.
 SHARD_ROWS = {"none": 16_384, "gpu": 4_096, "cpu": 256, "encoder": 1_024}
@@ -58,6 +59,8 @@ class JudgeWorker:
 def judge(config: JudgeConfig, out: Folder, log: Callable[[str], None] = print) -> Manifest:
     """Judge the pairs of `config.pairs` into `out`; the judge is checked here before any actor starts.
 
+    With `config.quarantined` the pairs are those that were quarantined there; they are written to `out`/pairs first.
+
     Raises:
         ConfigError: where no pairs are named.
         InputError: for a model, prompt or pairs table that does not fit.
@@ -66,8 +69,13 @@ def judge(config: JudgeConfig, out: Folder, log: Callable[[str], None] = print) 
     from jobs.cluster import connect
     from jobs.shards import Stage, run_stage
 
+    if config.quarantined:
+        again = out / "pairs"
+        if not again.exists(MANIFEST):
+            quarantined_pairs(Folder(config.quarantined), again)
+        config = config.model_copy(update={"pairs": again.uri, "quarantined": ""})
     if not config.pairs:
-        raise ConfigError("pairs", "nothing", "the pairs table to judge", "add --pairs")
+        raise ConfigError("pairs", "nothing", "the pairs table to judge", "add --pairs, or --quarantined")
     connect(log)
     config = on_this_cluster(config)
     dtype, name = resolve(config)
@@ -171,7 +179,7 @@ def facts_of(config: JudgeConfig, name: str, dtype: str) -> dict[str, Any]:
 
 def rebuilt_by(config: JudgeConfig, dtype: str) -> dict[str, Any]:
     """The keys of `config` that decide its answers, with whole addresses and the dtype that it resolved to here."""
-    values = config.model_dump(mode="json", exclude=JUDGE_SPEED | {"pairs"})
+    values = config.model_dump(mode="json", exclude=JUDGE_SPEED | {"pairs", "quarantined"})
     if dtype != "none":
         values["dtype"] = dtype
     if config.engine == "classifier":

@@ -42,6 +42,7 @@ from relabel.agreement.measure_judge import AGREEMENT
 from relabel.calibration.record import CALIBRATION
 from relabel.errors import ConfigError
 from relabel.evidence.evaluate import METRICS
+from relabel.lock import held
 from relabel.prepare import PrepareConfig
 from relabel.promises.kept import PROMISES
 from relabel.report.build import build_report
@@ -158,8 +159,14 @@ def run(recipe: Recipe, folder: Folder, log: Log = print) -> str:
     """Run what is left of a recipe; returns the address of the report.
 
     Raises:
+        FolderInUse: where another run is at work in `folder`.
         RelabelError: from the stage that cannot go on; finished work stays.
     """
+    with held(folder, log):
+        return _run(recipe, folder, log)
+
+
+def _run(recipe: Recipe, folder: Folder, log: Log) -> str:
     from jobs.cluster import connect
 
     job = Run(recipe, folder, log)

@@ -20,6 +20,7 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
 from jobs import interrupt
+from jobs.poison import STAGE_DEATHS, Guarded, forgive
 from relabel.errors import RelabelError
 from relabel.ledger import (
     Marker,
@@ -27,25 +28,29 @@ from relabel.ledger import (
     Plan,
     Segment,
     Shard,
+    changed_input,
     check_keys,
     commit,
+    content_fingerprint,
     finished_shards,
     plan_stage,
     read_shard,
     reconcile,
 )
+from relabel.lock import Lock, held
 from relabel.metrics import ShardMeter
 from relabel.progress import Progress
 from relabel.records import Scale
 from relabel.storage import Folder
+from relabel.storage_errors import explained
 from relabel.tables import MANIFEST, Manifest, read_manifest
 
 #: Read tasks at most: Ray Data keeps each in the object store from the beginning.
 READ_TASKS = 1_000
 #: Logical CPUs of a read or a commit; different from any worker's, so that Ray does not fuse them into one task.
 IO_CPUS = 0.25
-#: How often one shard may end its worker's process before the stage fails; the worker is started again each time.
-WORKER_DEATHS = 3
+#: How often Ray tries a shard again whose worker ended; `jobs.poison` ends the stage before.
+WORKER_DEATHS = 2 * STAGE_DEATHS
 
 
 class ShardWorker(Protocol):
@@ -92,9 +97,15 @@ def run_stage(stage: Stage, pairs: Folder, out: Folder, log: Callable[[str], Non
     """Run a stage over a pairs table, or what is left of it; returns the manifest of the finished table.
 
     Raises:
+        FolderInUse: where another run is at work in `out`.
         LedgerError: where something was lost or doubled, or the folder holds another plan.
         RelabelError: what a worker raised, as it was raised.
     """
+    with held(out, log) as lock:
+        return _run(stage, pairs, out, lock, log)
+
+
+def _run(stage: Stage, pairs: Folder, out: Folder, lock: Lock, log: Callable[[str], None]) -> Manifest:
     plan = plan_stage(pairs, out, stage.task_id, stage.shard_rows)
     done = finished_shards(out, plan)
     todo = [shard for shard in plan.shards if shard.index not in done]
@@ -103,6 +114,7 @@ def run_stage(stage: Stage, pairs: Folder, out: Folder, log: Callable[[str], Non
         return read_manifest(out, stage.kind)
     if done:
         log(f"{stage.name}: {len(done)} of {len(plan.shards)} shards are done already, going on with {len(todo)}")
+    forgive(out)
     progress = Progress(stage.name, plan.rows, sum(marker.rows_in for marker in done.values()), stage.unit, log)
     index = MarkerIndex(out)
     try:
@@ -110,6 +122,7 @@ def run_stage(stage: Stage, pairs: Folder, out: Folder, log: Callable[[str], Non
             index.add(marker)
             progress.advance(marker.rows_in)
             interrupt.check()
+            lock.check()
     finally:
         index.flush()
     markers = finished_shards(out, plan)
@@ -138,7 +151,7 @@ def _pipeline(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, out: F
     """Read, work, commit; a shard is one row from end to end, and each block one row. Nothing runs until iterated."""
     io_tasks = min(len(todo), max(2, stage.actors))  # one worker process each: more of them only cost memory
     whole_blocks = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
-    source = _ShardSource(pairs, todo)
+    source = _ShardSource(pairs, plan, todo)
     context = ray.data.DataContext.get_current().copy()
     context.target_max_block_size = 1  # bytes: Ray Data puts rows together up to it, and one row is never cut
     with ray.data.DataContext.current(context):
@@ -148,7 +161,7 @@ def _pipeline(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, out: F
             )
             .map_batches_internal(  # `map_batches` itself refuses whole blocks to a stage that has GPUs
                 _Worker,
-                fn_constructor_args=(stage.name, stage.worker, stage.arguments),
+                fn_constructor_args=(stage.name, stage.worker, stage.arguments, out, STAGE_DEATHS),
                 compute=ray.data.ActorPoolStrategy(size=min(stage.actors, len(todo)), max_tasks_in_flight_per_actor=2),
                 num_cpus=stage.num_cpus,
                 num_gpus=stage.num_gpus,
@@ -168,9 +181,10 @@ def _retries() -> dict[str, int]:
 class _ShardSource(Datasource):
     """The shards in order, one row each; a read task streams one shard, or several where there are very many."""
 
-    def __init__(self, pairs: Folder, shards: list[Shard]):
+    def __init__(self, pairs: Folder, plan: Plan, shards: list[Shard]):
         super().__init__()
         self._pairs, self._shards = pairs, shards
+        self._inputs = plan.inputs
         self._at_once = -(-len(shards) // READ_TASKS)
         self.tasks = -(-len(shards) // self._at_once)
 
@@ -180,16 +194,29 @@ class _ShardSource(Datasource):
     def get_read_tasks(self, parallelism: int, *args: Any, **kwargs: Any) -> list[ReadTask]:
         size = self._at_once
         pieces = (self._shards[start : start + size] for start in range(0, len(self._shards), size))
-        return [ReadTask(partial(_read, self._pairs, piece), _metadata(len(piece))) for piece in pieces]
+        return [
+            ReadTask(partial(_read, self._pairs, self._planned(piece), piece), _metadata(len(piece)))
+            for piece in pieces
+        ]
+
+    def _planned(self, shards: list[Shard]) -> dict[str, str]:
+        """The fingerprints of the parts that these shards lie in."""
+        return {segment.part: self._inputs[segment.part] for shard in shards for segment in shard.segments}
 
 
 def _metadata(shards: int) -> BlockMetadata:
     return BlockMetadata(num_rows=shards, size_bytes=None, input_files=None, exec_stats=None)
 
 
-def _read(pairs: Folder, shards: list[Shard]) -> Iterator[pa.Table]:
+def _read(pairs: Folder, planned: dict[str, str], shards: list[Shard]) -> Iterator[pa.Table]:
+    """Reads shards; `planned` are their parts' fingerprints, looked at after reading: a change in between shows."""
     for shard in shards:
-        yield _row(shard, pairs=_packed(read_shard(pairs, shard)))
+        with explained(pairs.uri):
+            table = read_shard(pairs, shard)
+            for part in {segment.part for segment in shard.segments}:
+                if content_fingerprint(pairs, part) != planned[part]:
+                    raise changed_input(shard.source, pairs, [part])
+        yield _row(shard, pairs=_packed(table))
 
 
 def _row(shard: Shard, **columns: Any) -> pa.Table:
@@ -209,10 +236,12 @@ def _shard(block: pa.Table, row: int) -> Shard:
 class _Worker:
     """The actor: holds the stage's worker, takes one whole shard a call."""
 
-    def __init__(self, stage: str, make: Callable[..., ShardWorker], arguments: dict[str, Any]):
+    def __init__(
+        self, stage: str, make: Callable[..., ShardWorker], arguments: dict[str, Any], out: Folder, most_deaths: int
+    ):
         self._failure, self._meter = None, ShardMeter(stage)
         try:
-            self._work = make(**arguments)
+            self._work = Guarded(make(**arguments), out, stage, most_deaths)
         except RelabelError as error:  # Ray tells of an actor that could not be made in text alone
             self._failure = error
 
@@ -223,9 +252,9 @@ class _Worker:
 
     def _worked(self, block: pa.Table, row: int) -> pa.Table:
         shard, pairs = _shard(block, row), _unpacked(block["pairs"][row])
-        started = time.time()
+        started, begun = time.time(), time.monotonic()
         rows, quarantined, facts = self._work(pairs, shard)
-        finished = time.time()
+        finished = started + time.monotonic() - begun  # a wall clock may jump meanwhile
         check_keys(pairs, rows, quarantined, f"shard {shard.index}")
         facts = facts | {"worker": self._meter.shard(shard.rows, finished - started, facts)}
         return _row(

@@ -96,6 +96,10 @@ def environment(config: EngineConfig) -> dict[str, str]:
     return common
 
 
+class EngineDead(RuntimeError):
+    """The engine can answer no more: its process must end, so that another starts."""
+
+
 class Engine:
     """An engine of vLLM with one model, in a thread of its own.
 
@@ -117,11 +121,12 @@ class Engine:
     def answers(self, prompts: list[list[int]], sampling: Any) -> list[Any]:
         """vLLM's output for each prompt, None where the engine refuses one (found by bisection).
 
-        A dead engine ends the process, so that Ray starts another actor.
-
         Args:
             prompts: token ids.
             sampling: vLLM's `SamplingParams`.
+
+        Raises:
+            EngineDead: where it died of them, or before.
         """
 
         def generate(some: list[list[int]]) -> list[Any]:
@@ -132,7 +137,7 @@ class Engine:
 
     def logits(self, prompts: list[tuple[list[int], int | None]]) -> list[Any]:
         """The outputs of a classification head for each prompt before any activation: a float tensor [outputs] on the
-        CPU, or None where the engine refuses the prompt. Dead engines as in `answers`.
+        CPU, or None where the engine refuses the prompt. Raises as `answers`.
 
         Args:
             prompts: token ids, and where the second segment begins for a model that tells segments apart, else None.
@@ -159,25 +164,34 @@ class Engine:
         return "classify" in self._engine.supported_tasks
 
     def _afresh(self, call: Callable[[list], list[Any]], prompts: list) -> list[Any]:
-        if not self._engine.reset_prefix_cache():
+        try:
+            emptied = self._engine.reset_prefix_cache()
+        except Exception as error:
+            raise EngineDead(_in_short(error)) from error
+        if not emptied:
             raise RuntimeError("vLLM kept its prefix cache: this shard would depend on the one before")
         return _bisected(call, prompts) if prompts else []
 
 
 def _bisected(call: Callable[[list], list[Any]], prompts: list) -> list[Any]:
-    """What `call` gives for each prompt, None for those that it refuses."""
-    from vllm.v1.engine.exceptions import EngineDeadError
+    """What `call` gives for each prompt, None for those that it refuses.
 
+    vLLM refuses a prompt by ValueError before anything runs. After any other error an engine is not to be trusted: one
+    in its own process is gone, one in ours keeps half-done requests, one on a GPU may have lost the device.
+    """
     try:
         return call(prompts)
-    except EngineDeadError:
-        print("the engine is dead; this actor ends so that another starts", file=sys.stderr, flush=True)
-        os._exit(17)
     except ValueError:
         if len(prompts) == 1:
             return [None]
         half = len(prompts) // 2
         return _bisected(call, prompts[:half]) + _bisected(call, prompts[half:])
+    except Exception as error:
+        raise EngineDead(_in_short(error)) from error
+
+
+def _in_short(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip()[:300]}"
 
 
 def engine_options(

@@ -56,3 +56,9 @@ class LedgerError(RelabelError):
     """Rows in are not rows out plus rows quarantined, a key appears twice, or a folder contradicts its plan."""
 
     exit_code = 6
+
+
+class FolderInUse(RelabelError):
+    """Another run works in the folder."""
+
+    exit_code = 7

@@ -1,8 +1,7 @@
 """One way to reach files: a `Folder` is a local path or `s3://bucket/prefix`, behind pyarrow's filesystems.
 
 Writes are atomic: locally a temporary file is flushed, synced and renamed; on S3 one put is atomic by itself. A
-reader therefore sees a whole file or none. Endpoint and credentials come from the usual AWS variables
-(AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION) and are never logged.
+reader therefore sees a whole file or none. What S3 needs is in `relabel.storage_s3`.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ import json
 import os
 import posixpath
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +24,8 @@ import pyarrow.parquet as pq
 
 from relabel.errors import InputError
 from relabel.secrets import refuse_in_address
-from relabel.storage_errors import explained, no_such_file
+from relabel.storage_errors import explained, no_such_file, says_nothing
+from relabel.storage_s3 import create_object, s3_filesystem
 
 Result = TypeVar("Result")
 #: Requests to storage that are under way at once where many small files are read.
@@ -86,7 +86,7 @@ class Folder:
     def filesystem(self) -> pafs.FileSystem:
         """The pyarrow filesystem behind this folder."""
         if self._filesystem is None:
-            self._filesystem = _s3_filesystem() if self._s3 else pafs.LocalFileSystem()
+            self._filesystem = s3_filesystem() if self._s3 else pafs.LocalFileSystem()
         return self._filesystem
 
     def path(self, name: str = "") -> str:
@@ -129,25 +129,34 @@ class Folder:
         Raises:
             InputError: where there is no such file.
         """
-        with explained(self._address(name)):
+        with self._explained(name):
             try:
                 return self.filesystem.open_input_file(self.path(name))
             except FileNotFoundError:
                 raise no_such_file(self._address(name), self._bucket_missing()) from None
 
     def read_bytes(self, name: str) -> bytes:
-        with self.open(name) as stream:
+        with self._explained(name), self.open(name) as stream:
             return stream.read()
 
     def write_bytes(self, name: str, data: bytes | pa.Buffer) -> None:
         """Write a whole file atomically, replacing one of that name."""
         path = self.path(name)
-        with explained(self._address(name)):
+        with self._explained(name):
             if self._s3:
                 with self.filesystem.open_output_stream(path) as stream:
                     stream.write(data)
             else:
                 _write_local(path, data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a whole file only if there is none of that name, atomically; whether this call wrote it.
+
+        An S3 store that answers late may have written it and yet report that it was there: who must know reads it.
+        """
+        path = self.path(name)
+        with self._explained(name):
+            return create_object(path, data) if self._s3 else _create_local(path, data)
 
     def read_json(self, name: str) -> Any:
         """Raises InputError where the file is missing or is no JSON."""
@@ -161,7 +170,7 @@ class Folder:
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """One Parquet file as an Arrow table; raises InputError where it is missing or no Parquet."""
-        with self.open(name) as stream:
+        with self._explained(name), self.open(name) as stream:
             return parquet_file(stream, self._address(name)).read(columns)
 
     def write_table(self, name: str, table: pa.Table, row_group_rows: int = 4096) -> int:
@@ -172,15 +181,26 @@ class Folder:
 
     def remove(self, name: str) -> None:
         """Remove one file; no error where it is gone already."""
-        with explained(self._address(name)), suppress(FileNotFoundError):
+        with self._explained(name), suppress(FileNotFoundError):
             self.filesystem.delete_file(self.path(name))
 
     def _address(self, name: str) -> str:
         return f"{self.uri}/{name}" if name else self.uri
 
     def _info(self, name: str) -> pafs.FileInfo:
-        with explained(self._address(name)):
+        with self._explained(name):
             return self.filesystem.get_file_info(self.path(name))
+
+    @contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        """`explained`, and the reason where S3 refused without one, as it does questions about a single object."""
+        with explained(self._address(name)):
+            try:
+                yield
+            except OSError as error:
+                if self._s3 and says_nothing(error):  # a listing is refused with words
+                    self.filesystem.get_file_info(pafs.FileSelector(f"{self._root}/.why", allow_not_found=True))
+                raise
 
     def _bucket_missing(self) -> bool:
         bucket = self._root.split("/", 1)[0]
@@ -217,6 +237,21 @@ def _write_local(path: str, data: bytes | pa.Buffer) -> None:
             os.unlink(temporary)
 
 
+def _create_local(path: str, data: bytes) -> bool:
+    """A hard link to a whole temporary file either appears or finds the name taken, over NFS as well."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    temporary = f"{os.path.dirname(path)}/.{os.path.basename(path)}.{uuid.uuid4().hex}.tmp"
+    try:
+        Path(temporary).write_bytes(data)
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+    return True
+
+
 def parquet_file(stream: pa.NativeFile, address: str) -> pq.ParquetFile:
     """An opened file as Parquet; raises InputError, naming `address`, where it is none."""
     try:
@@ -230,23 +265,3 @@ def parquet_bytes(table: pa.Table, row_group_rows: int = 4096) -> pa.Buffer:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", row_group_size=row_group_rows)
     return sink.getvalue()
-
-
-def _s3_filesystem() -> pafs.S3FileSystem:
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    options: dict[str, Any] = {"request_timeout": 60, "connect_timeout": 10, "allow_delayed_open": True}
-    if endpoint:
-        refuse_in_address(endpoint)
-        parts = urlsplit(endpoint)
-        options |= {"endpoint_override": parts.netloc or parts.path, "scheme": parts.scheme or "https"}
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    if region or endpoint:
-        options["region"] = region or "us-east-1"
-    try:
-        return pafs.S3FileSystem(**options)
-    except (pa.ArrowInvalid, ValueError) as error:
-        raise InputError(
-            "AWS_ENDPOINT_URL, AWS_REGION",
-            f"settings that S3 cannot use ({error})",
-            "http://… or https://… and a region",
-        ) from None

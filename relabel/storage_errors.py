@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +20,22 @@ _EXPLANATIONS = {
     "ACCESS_DENIED": ("access denied", _ACCESS, _KEYS),
     "INVALID_ACCESS_KEY_ID": ("an access key that the server does not know", _ACCESS, _KEYS),
     "SIGNATURE_DOES_NOT_MATCH": ("a secret that does not fit the access key", _ACCESS, _KEYS),
-    "EXPIRED_TOKEN": ("credentials that have expired", _ACCESS, _KEYS),
+    "EXPIRED_TOKEN": ("credentials that have expired", _ACCESS, f"{_KEYS} anew and give the same command again"),
+    "SLOW_DOWN": (
+        "a store that asks for fewer requests, also after many tries",
+        "a store that keeps up",
+        "give the same command again later, or use fewer actors: what is finished is kept",
+    ),
+    "INTERNAL_FAILURE": (
+        "an error inside the store, also after many tries",
+        "a store that answers",
+        "give the same command again later: what is finished is kept",
+    ),
     "NETWORK_CONNECTION": ("no server at the endpoint", "a server that answers", _ENDPOINT),
 }
+
+#: What a local file system refuses for want of room: what is wanted, what to do next.
+_NO_ROOM = ("room for the next file", "make room there and give the same command again: what is finished is kept")
 
 
 @contextmanager
@@ -40,11 +54,27 @@ def no_such_file(address: str, bucket_missing: bool) -> InputError:
     return InputError(address, "no such file", "an existing file", "check the address")
 
 
+def says_nothing(error: OSError) -> bool:
+    """Whether an S3 store refused without a reason, as it does where the answer has no body."""
+    return "No response body" in str(error)
+
+
 def _input_error(address: str, error: OSError) -> InputError:
-    code = re.search(r"AWS Error ([A-Z_]+)", str(error))
-    if code and code[1] in _EXPLANATIONS:
-        return InputError(address, *_EXPLANATIONS[code[1]])
+    code = _code(str(error))
+    if code in _EXPLANATIONS:
+        return InputError(address, *_EXPLANATIONS[code])
     if urlsplit(address).scheme == "s3":
         return InputError(address, str(error), "an S3 store that answers", "check AWS_ENDPOINT_URL and AWS_REGION")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return InputError(address, error.strerror, *_NO_ROOM)
     found = error.strerror.split(" Detail:")[-1] if error.strerror else str(error)
     return InputError(address, found, "a path that can be read and written", "check the path and its permissions")
+
+
+def _code(text: str) -> str:
+    """The AWS error code in a message: as pyarrow spells those it knows, the same spelling of those it does not."""
+    unknown = re.search(r"Unable to parse ExceptionName: (\w+)", text)
+    if unknown:
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", unknown[1]).upper()
+    known = re.search(r"AWS Error ([A-Z_]+)", text)
+    return known[1] if known else ""

@@ -30,8 +30,17 @@ FIRST = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the modules that take minutes first, so that no process is left with one at the end."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--chaos", action="store_true", help="run the tests that inject faults, and no others")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave faults to who asks for them; put the modules that take minutes first, so that none is left at the end."""
+    wanted = config.getoption("--chaos")
+    others = [item for item in items if bool(item.get_closest_marker("chaos")) != wanted]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if bool(item.get_closest_marker("chaos")) == wanted]
     items.sort(key=lambda item: FIRST.index(item.path.stem) if _takes_minutes(item) else len(FIRST))
 
 
@@ -86,14 +95,16 @@ def s3(s3_environment, request) -> str:
 def make_pairs():
     """Builds a small pairs table from (query_id, doc_id, query, text, label) rows; other columns are filled in."""
 
-    def build(rows: list[tuple[str, str, str, str, float | None]], source: str = "given") -> pa.Table:
-        names = ("query_id", "doc_id", "query", "text", "label")
-        filled = [
-            dict(zip(names, row, strict=True))
-            | {"title": "", "label_source": source, "query_frequency": None}
-            | {"first_stage_rank": None, "first_stage_score": None}
-            for row in rows
-        ]
-        return pa.Table.from_pylist(filled, schema=PAIRS)
+    return pairs_of
 
-    return build
+
+def pairs_of(rows: list[tuple[str, str, str, str, float | None]], source: str = "given") -> pa.Table:
+    """See `make_pairs`."""
+    names = ("query_id", "doc_id", "query", "text", "label")
+    filled = [
+        dict(zip(names, row, strict=True))
+        | {"title": "", "label_source": source, "query_frequency": None}
+        | {"first_stage_rank": None, "first_stage_score": None}
+        for row in rows
+    ]
+    return pa.Table.from_pylist(filled, schema=PAIRS)

@@ -11,7 +11,7 @@ INTERVAL = 1.0
 
 
 class Board:
-    """An actor that keeps the lines of a run until they are taken."""
+    """An actor that keeps the lines of a run until they are taken; on the driver's node, to be lost with it alone."""
 
     def __init__(self):
         self._lines: list[str] = []
@@ -29,8 +29,10 @@ class Relay:
 
     def __init__(self, log: Callable[[str], None]):
         import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        self.board: Any = ray.remote(num_cpus=0)(Board).remote()
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self.board: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
         self._log, self._stop = log, threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 

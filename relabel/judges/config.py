@@ -32,6 +32,7 @@ class JudgeConfig(EngineConfig):
 
     Attributes:
         pairs: address of the pairs table; a recipe fills it in.
+        quarantined: address of a judgements table: judge its quarantined pairs alone, in place of `pairs`.
         engine: `vllm`, `transformers` (the reference), `encoder` (similarity), `classifier`
             (one output a grade), `bm25`, `lexical` or `length` (no model), `panel` (several judges).
         model: package model, model folder or S3 address; for `panel` what `fit-panel` wrote; not used by engines
@@ -47,6 +48,7 @@ class JudgeConfig(EngineConfig):
     """
 
     pairs: str = ""
+    quarantined: str = ""
     engine: Literal["vllm", "transformers", "encoder", "classifier", "bm25", "lexical", "length", "panel"] = "vllm"
     model: str = "smollm2-135m-instruct"
     collection: str = ""
@@ -61,6 +63,12 @@ class JudgeConfig(EngineConfig):
     @model_validator(mode="after")
     def _known_prompt(self) -> JudgeConfig:
         prompt_named(self.prompt)
+        return self
+
+    @model_validator(mode="after")
+    def _one_source(self) -> JudgeConfig:
+        if self.pairs and self.quarantined:
+            raise ValueError("either 'pairs' or 'quarantined', not both")
         return self
 
     @model_validator(mode="after")

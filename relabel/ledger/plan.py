@@ -93,12 +93,7 @@ def plan_stage(pairs: Folder, out: Folder, task_id: str, shard_rows: int) -> Pla
             raise LedgerError(out.uri, f"a plan of {plan.task_id}", f"one of {task_id}", "choose another output folder")
         if plan.inputs != inputs:
             changed = sorted(name for name in {*plan.inputs, *inputs} if plan.inputs.get(name) != inputs.get(name))
-            raise LedgerError(
-                out.uri,
-                f"input that changed since it was planned: {', '.join(changed[:5])} of {pairs.uri}",
-                "the input of the plan",
-                "restore the input, or choose another output folder",
-            )
+            raise changed_input(out.uri, pairs, changed)
         return plan
     rows = at_once(lambda part: _part_rows(pairs, part), manifest.parts)
     duplicate = duplicate_key(pairs, manifest.parts)
@@ -109,6 +104,16 @@ def plan_stage(pairs: Folder, out: Folder, task_id: str, shard_rows: int) -> Pla
     plan = Plan(pairs.uri, inputs, dict(zip(manifest.parts, rows, strict=True)), task_id, shard_rows)
     out.write_json(PLAN, asdict(plan))
     return plan
+
+
+def changed_input(out: str, pairs: Folder, parts: list[str]) -> LedgerError:
+    """The error for parts of `pairs` that are not those of the plan."""
+    return LedgerError(
+        out,
+        f"input that changed since it was planned: {', '.join(parts[:5])} of {pairs.uri}",
+        "the input of the plan",
+        "restore the input, or choose another output folder",
+    )
 
 
 def cut_shards(part_rows: dict[str, int], shard_rows: int) -> tuple[Shard, ...]:

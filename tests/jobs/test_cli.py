@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
+from dataclasses import asdict
 
 import pytest
 
 from jobs.cli import COMMANDS, STAGES, main
 from jobs.options import add_options, config_values
+from relabel import lock
 from relabel.errors import ConfigError, InputError
+from relabel.storage import Folder
 
 
 @pytest.mark.parametrize("name", sorted(STAGES))
@@ -162,3 +166,22 @@ def test_the_help_of_keys_by_name_says_where_the_name_goes(capsys):
     with pytest.raises(SystemExit):
         main(["agree", "--help"])
     assert "label_scales.NAME.grades" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "demo"],
+        ["judge", "--pairs", "p", "--engine", "lexical"],
+        ["prepare", "--dataset", "d", "--format", "beir"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_folder_in_which_another_run_is_at_work_is_refused_first(command, tmp_path, monkeypatch, capsys):
+    """Before anything is read or started: exit code 7, and who it is; the other's folder is as it was."""
+    other = asdict(lock.Holder.here()) | {"owner": "another"}
+    Folder(tmp_path).write_json("lock/00000001.json", other)
+    monkeypatch.setattr("jobs.cluster.connect", lambda *_: pytest.fail("Ray was started"))
+    assert main([*command, "--out", str(tmp_path)]) == 7
+    assert f"another run at work in it, process {os.getpid()} on " in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["00000001.json"]

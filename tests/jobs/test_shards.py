@@ -18,7 +18,7 @@ def test_a_worker_that_cannot_be_made_says_why_at_its_first_shard():
     def make():
         raise InputError("model m", "nothing", "a model", "copy it to every node")
 
-    worker = _Worker("judge", make, {})
+    worker = _Worker("judge", make, {}, Folder("unused"), 1)
     with pytest.raises(InputError, match="Next: copy it to every node"):
         worker(pa.table({}))
 

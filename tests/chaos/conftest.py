@@ -1,0 +1,118 @@
+"""A cluster of three raylets on one machine, the S3 server behind a fault proxy, the record of what each test found.
+
+Every test bears `@pytest.mark.chaos(fault=…, injected=…)`. With RELABEL_CHAOS_LOG set, a line of JSON a test is added
+to that file; `tests.chaos.run` makes the table's record of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import time
+
+import pytest
+
+from relabel.storage import Folder
+from tests.chaos.fault_proxy import Faults, fault_proxy
+from tests.chaos.scenes import Tally, judged, settings, write_table
+from tests.chaos.workers import TroubledJudge
+
+STORE_BYTES = 200 << 20
+
+
+@pytest.fixture(scope="session")
+def faults(s3_environment):
+    """The proxy's faults; the environment's endpoint is the proxy from here on."""
+    found = Faults()
+    with fault_proxy(s3_environment.endpoint, found) as address, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", address)
+        yield found
+
+
+@pytest.fixture
+def store(faults, s3):
+    """A fresh S3 folder behind a proxy that breaks nothing until told, and does not after the test."""
+    faults.quiet()
+    yield Folder(s3)
+    faults.quiet()
+
+
+@pytest.fixture(scope="session")
+def cluster(faults):
+    """Three raylets: a head, and two with two made-up GPUs each; this process is a driver on it."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    from jobs.cluster import connect
+
+    head = {"num_cpus": 3, "num_gpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+    found = Cluster(initialize_head=True, head_node_args=head)
+    add_node(found)
+    add_node(found)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", found.address)
+        connect()
+        yield found
+        ray.shutdown()
+    found.shutdown()
+
+
+def add_node(cluster, gpus: int = 2):
+    return cluster.add_node(num_cpus=4, num_gpus=gpus, object_store_memory=STORE_BYTES)
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory):
+    """The pairs that most tests judge."""
+    from tests.conftest import pairs_of
+
+    folder = Folder(tmp_path_factory.mktemp("chaos") / "pairs")
+    write_table(folder, pairs_of)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def whole(cluster, pairs, tmp_path_factory):
+    """What an undisturbed run with one actor makes of them."""
+    out = Folder(tmp_path_factory.mktemp("chaos-whole") / "out")
+    judged(settings(pairs, actors=1), out)
+    return out
+
+
+@pytest.fixture
+def troubled(monkeypatch):
+    """`troubled(pause=0.1, …)`: from now on the judge's workers are `TroubledJudge` with these troubles."""
+
+    def trouble(**values) -> None:
+        monkeypatch.setattr("jobs.judge.JudgeWorker", functools.partial(TroubledJudge, **values))
+
+    return trouble
+
+
+@pytest.fixture
+def tally(request) -> Tally:
+    """Where a test counts its rows; written to the record when it has ended."""
+    found = Tally()
+    request.node.chaos = (found, time.monotonic())
+    return found
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    marker, path = item.get_closest_marker("chaos"), os.environ.get("RELABEL_CHAOS_LOG")
+    failed_before = report.when == "setup" and not report.passed
+    if marker and path and (report.when == "call" or failed_before) and not report.skipped:
+        found, started = getattr(item, "chaos", (Tally(), time.monotonic()))
+        line = {
+            "test": item.nodeid.split("tests/chaos/")[-1],
+            **marker.kwargs,
+            "passed": report.passed,
+            "lost": found.lost,
+            "doubled": found.doubled,
+            "seconds": round(time.monotonic() - started, 1),
+        }
+        with open(path, "a") as stream:
+            stream.write(json.dumps(line) + "\n")
+    return report

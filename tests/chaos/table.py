@@ -1,0 +1,42 @@
+"""The table of docs/reliability.md from the record: `python -m tests.chaos.table [RECORD]`.
+
+It replaces what stands between the two marks in that document, and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "reliability.md"
+BEGIN, END = "<!-- table: python -m tests.chaos.table -->", "<!-- end of table -->"
+
+
+def rendered(record: dict) -> str:
+    """The record as a Markdown table with what it was made by."""
+    machine = record["machine"]
+    lines = [
+        f"`{record['command']}`, {record['at'][:10]}, {machine['cores']} cores, Python {machine['python']}:",
+        "",
+        "| fault | injected how | tried | passed | rows lost | rows doubled | seconds (median) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one in record["faults"]:
+        counts = [one["lost"], one["doubled"]] if not one["uncounted"] else ["not counted", "not counted"]
+        cells = [one["fault"], one["injected"], one["tried"], one["passed"], *counts]
+        lines.append(f"| {' | '.join(map(str, cells))} | {statistics.median(one['seconds']):.0f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    record = json.loads(Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "docs" / "reliability.json").read_text())
+    text = DOCUMENT.read_text()
+    before, rest = text.split(BEGIN)
+    DOCUMENT.write_text(f"{before}{BEGIN}\n{rendered(record)}\n{END}{rest.split(END)[1]}")
+
+
+if __name__ == "__main__":
+    main()
