@@ -28,7 +28,7 @@ def set_aside(
     kept = [row for row in range(pairs.num_rows) if row not in reasons]
     rows, quarantined, facts = work(pairs.take(kept), shard)
     file, _, first = shard.source.rpartition(":")
-    ours = quarantine_table(_legible(pairs), [reasons.get(row) for row in range(pairs.num_rows)], shard.source, stage)
+    ours = quarantine_table(legible(pairs), [reasons.get(row) for row in range(pairs.num_rows)], shard.source, stage)
     places = [kept[int(source.rpartition(":")[2]) - int(first)] for source in quarantined["source"].to_pylist()]
     sources = pa.array([f"{file}:{int(first) + place}" for place in places], pa.string())
     quarantined = quarantined.set_column(quarantined.schema.get_field_index("source"), "source", sources)
@@ -63,7 +63,7 @@ def _texts(pairs: pa.Table) -> Iterable[tuple[str, list[bytes | None]]]:
             yield name, pairs[name].cast(pa.binary()).to_pylist()
 
 
-def _legible(pairs: pa.Table) -> pa.Table:
+def legible(pairs: pa.Table) -> pa.Table:
     """The table with what is no UTF-8 backslash-escaped."""
     if not unreadable(pairs):
         return pairs

@@ -21,6 +21,7 @@ from ray.data.datasource import Datasource, ReadTask
 
 from jobs import interrupt
 from jobs.poison import STAGE_DEATHS, Guarded, forgive
+from jobs.set_aside import legible
 from relabel.errors import RelabelError
 from relabel.ledger import (
     Marker,
@@ -255,7 +256,7 @@ class _Worker:
         started, begun = time.time(), time.monotonic()
         rows, quarantined, facts = self._work(pairs, shard)
         finished = started + time.monotonic() - begun  # a wall clock may jump meanwhile
-        check_keys(pairs, rows, quarantined, f"shard {shard.index}")
+        check_keys(legible(pairs) if quarantined.num_rows else pairs, rows, quarantined, f"shard {shard.index}")
         facts = facts | {"worker": self._meter.shard(shard.rows, finished - started, facts)}
         return _row(
             shard,
