@@ -7,6 +7,7 @@ It is started by `ray start --head --block` and stopped by the ids of the proces
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import signal
 import socket
@@ -17,13 +18,23 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-START_SECONDS = 180
+START_SECONDS = 240
+#: How often a head is started: Ray gives its parts 30 s to come up, which a busy machine exceeds.
+CHANCES = 3
+#: Below the ports that Linux hands out, above those of Ray's workers.
+QUIET = range(20_000, 32_000)
+#: Patience of the parts that can be given more.
+PATIENCE = {
+    "RAY_agent_register_timeout_ms": "200000",
+    "RAY_health_check_timeout_ms": "60000",
+    "RAY_health_check_failure_threshold": "10",
+}
 #: Ports that two Rays on one machine would else share.
 PORTS = (
     "port",
@@ -60,18 +71,37 @@ class RayHead:
         """Every process of this Ray: those below `ray start`, and those that the jobs left."""
         return _family(self.pid, self.folder)
 
+    def said(self) -> str:
+        """The ends of what its parts wrote, for the message of a test that failed."""
+        logs = self.folder / "session_latest" / "logs"
+        files = [
+            self.folder / "start.log",
+            *(logs / name for name in ("raylet.out", "gcs_server.out", "dashboard.log")),
+        ]
+        return "\n".join(f"{file.name}: {file.read_text(errors='replace')[-1500:]}" for file in files if file.exists())
+
 
 @contextmanager
-def ray_head(cpus: int, environment: dict[str, str] | None = None) -> Iterator[RayHead]:
+def ray_head(cpus: int) -> Iterator[RayHead]:
     """A head that answers; all its processes are ended and its folder removed at the end.
 
     Args:
         cpus: logical CPUs.
-        environment: further variables of the head and of all jobs.
 
     Raises:
-        RuntimeError: where it does not answer in time, with the end of its output.
+        RuntimeError: where it does not come up, with the end of its output.
     """
+    for chance in range(1, CHANCES + 1):
+        with _started(cpus) as (head, failure):
+            if failure is None:
+                yield head
+                return
+            if chance == CHANCES:
+                raise RuntimeError(f"the Ray head did not come up, {CHANCES} times:\n{failure}")
+
+
+@contextmanager
+def _started(cpus: int) -> Iterator[tuple[RayHead, str | None]]:
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
@@ -87,7 +117,7 @@ def ray_head(cpus: int, environment: dict[str, str] | None = None) -> Iterator[R
         with open(folder / "start.log", "wb") as log:
             process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True,
-                env=clean | settings | (environment or {}),
+                env=clean | settings | PATIENCE,
             )  # fmt: skip
         head = RayHead(
             f"http://127.0.0.1:{ports['dashboard-port']}",
@@ -97,13 +127,12 @@ def ray_head(cpus: int, environment: dict[str, str] | None = None) -> Iterator[R
             process.pid,
         )
         try:
-            _wait(head, process)
-            yield head
+            yield head, None if _answers(head, process) else head.said()
         finally:
             _stop(head, process)
 
 
-def _wait(head: RayHead, process: subprocess.Popen) -> None:
+def _answers(head: RayHead, process: subprocess.Popen) -> bool:
     request = urllib.request.Request(
         f"{head.address}/api/jobs/", headers={"Authorization": f"Bearer {head.environment['RAY_AUTH_TOKEN']}"}
     )
@@ -111,11 +140,10 @@ def _wait(head: RayHead, process: subprocess.Popen) -> None:
     while process.poll() is None and time.monotonic() < end:
         try:
             with urllib.request.urlopen(request, timeout=10):
-                return
+                return True
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    said = (head.folder / "start.log").read_text(errors="replace")[-3000:]
-    raise RuntimeError(f"the Ray head did not answer within {START_SECONDS} s:\n{said}")
+    return False
 
 
 def _stop(head: RayHead, process: subprocess.Popen) -> None:
@@ -144,8 +172,12 @@ def _family(pid: int, folder: Path) -> list[psutil.Process]:
 
 
 def _free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    """Ports that nobody holds, out of those that the system gives to nobody by itself: some are used a minute later."""
+    found: list[int] = []
+    for port in random.SystemRandom().sample(QUIET, len(QUIET)):
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("0.0.0.0", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise RuntimeError(f"fewer than {count} free ports in {QUIET}")
