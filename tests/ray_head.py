@@ -138,9 +138,13 @@ def _answers(head: RayHead, process: subprocess.Popen) -> bool:
     )
     end = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < end:
+        started = b"Ray runtime started" in (head.folder / "start.log").read_bytes()
         try:
+            # The job server may answer while the head's other parts come up, or fail to.
             with urllib.request.urlopen(request, timeout=10):
-                return True
+                if started:
+                    return True
+                time.sleep(0.5)
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
     return False
