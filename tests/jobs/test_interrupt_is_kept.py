@@ -12,12 +12,13 @@ from jobs import interrupt
 
 @pytest.fixture(autouse=True)
 def handler():
-    """The handler of the tests' own process comes back."""
-    before = signal.getsignal(signal.SIGINT)
+    """The handlers of the tests' own process come back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     interrupt.remember()
     yield
     interrupt.remember()
-    signal.signal(signal.SIGINT, before)
+    for number, own in before.items():
+        signal.signal(number, own)
 
 
 class Closing:
@@ -46,7 +47,17 @@ def test_an_interrupt_is_raised_at_once_as_well():
         _press()
 
 
-def _press() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+def test_a_termination_is_an_interrupt_also_after_a_library_took_the_signal():
+    """What `ray job stop` sends means Ctrl-C; joining a cluster puts another handler there, which is replaced again."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    interrupt.listen()
+    with pytest.raises(KeyboardInterrupt):
+        _press(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        interrupt.check()
+
+
+def _press(number: int = signal.SIGINT) -> None:
+    os.kill(os.getpid(), number)
     for _ in range(1000):
         pass
