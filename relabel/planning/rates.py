@@ -75,6 +75,7 @@ def defaults(
         "train-judge weak": 2 * forward / TRAINED / max(1.0, tokens),  # pairs of a document share its computation
         "train-reranker": encoder / TRAINED,
         "encoder": encoder,
+        "encoder in full": encoder,
         **PLAIN,
     }
     rates = {name: Rate(Uncertain.within(value, DEFAULT), f"default for {device}") for name, value in found.items()}
