@@ -7,12 +7,14 @@ identity as activation, a bi-encoder as encoder, pooling and normalisation.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from relabel.errors import InputError
+from train.packed import matches, packed_states
 
 #: Token counts are padded up to a multiple of this: fewer shapes, so the allocator does not grow.
 PAD_TO = 16
@@ -97,10 +99,24 @@ class CrossEncoder(torch.nn.Module):
         self.classifier = AutoModelForSequenceClassification.from_pretrained(
             encoder_folder(model), num_labels=1, dtype=torch.float32, **_SAFELY, **_dropout(dropout)
         )
+        self.packs = _packs(self, self._packed, self._padded)
 
     def forward(self, inputs: dict[str, dict[str, torch.Tensor]]) -> torch.Tensor:
         """`inputs["pairs"]`: tokens of each query with its document. Returns raw scores [pairs]."""
-        return self.classifier(**inputs["pairs"]).logits.squeeze(-1)
+        tokens = inputs["pairs"]
+        on_cpu = tokens["input_ids"].device.type == "cpu"
+        return self._packed(tokens) if self.packs and on_cpu else self._padded(tokens)
+
+    def _padded(self, tokens: dict[str, torch.Tensor]) -> torch.Tensor:
+        return self.classifier(**tokens).logits.squeeze(-1)
+
+    def _packed(self, tokens: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Without padding; the heads of BERT and its kin read the first token alone."""
+        whole = self.classifier
+        first = packed_states(whole.base_model, tokens, first_only=True)[0][:, None]
+        if getattr(whole.base_model, "pooler", None) is not None:
+            first = whole.dropout(whole.base_model.pooler(first))
+        return whole.classifier(first).squeeze(-1)
 
     def save(self, folder: Path, tokens: Tokens) -> None:
         self.classifier.config.sentence_transformers = {"activation_fn": "torch.nn.modules.linear.Identity"}
@@ -134,6 +150,7 @@ class BiEncoder(torch.nn.Module):
         self.pooling = encoder_pooling(model)
         self.scale = torch.nn.Parameter(torch.tensor([COSINE_SCALE]))
         self.offset = torch.nn.Parameter(torch.tensor([-COSINE_SCALE * COSINE_MIDDLE]))
+        self.packs = _packs(self, self._packed, self._padded)
 
     def forward(self, inputs: dict[str, dict[str, torch.Tensor]]) -> torch.Tensor:
         """`inputs["queries"]`, `inputs["documents"]`: tokens; `inputs["places"]["query"]`: the query of each document.
@@ -145,13 +162,24 @@ class BiEncoder(torch.nn.Module):
         return self.scale.float() * cosine + self.offset.float()
 
     def _vectors(self, tokens: dict[str, torch.Tensor]) -> torch.Tensor:
+        on_cpu = tokens["input_ids"].device.type == "cpu"
+        pooled = self._packed(tokens) if self.packs and on_cpu else self._padded(tokens)
+        return torch.nn.functional.normalize(pooled, dim=-1)
+
+    def _padded(self, tokens: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Pooled states [texts, size], unnormalised."""
         states = self.encoder(**tokens).last_hidden_state.float()
         if self.pooling == "cls":
-            pooled = states[:, 0]
-        else:
-            mask = tokens["attention_mask"].unsqueeze(-1).float()
-            pooled = (states * mask).sum(1) / mask.sum(1).clamp_min(1e-9)
-        return torch.nn.functional.normalize(pooled, dim=-1)
+            return states[:, 0]
+        mask = tokens["attention_mask"].unsqueeze(-1).float()
+        return (states * mask).sum(1) / mask.sum(1).clamp_min(1e-9)
+
+    def _packed(self, tokens: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The same without padding."""
+        states, lengths = packed_states(self.encoder, tokens, first_only=self.pooling == "cls")
+        if self.pooling == "cls":
+            return states.float()
+        return torch.stack([text.mean(0) for text in states.float().split(lengths)])
 
     def save(self, folder: Path, tokens: Tokens) -> None:
         self.encoder.save_pretrained(folder)
@@ -172,6 +200,12 @@ class BiEncoder(torch.nn.Module):
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
         (folder / "2_Normalize").mkdir(exist_ok=True)
+
+
+def _packs(model: torch.nn.Module, packed: Callable, padded: Callable) -> bool:
+    """Whether `model` computes the same without padding; asked without dropout."""
+    model.eval()
+    return matches(packed, padded)
 
 
 #: Architecture name → model class.
