@@ -47,6 +47,7 @@ class State:
         best_score: its selection measure.
         pairs: query–document pairs of the steps so far, over all workers.
         seconds: wall time of the steps so far, earlier sessions included.
+        step_seconds: the same of each step done.
         sessions: how often the training was started.
     """
 
@@ -58,6 +59,7 @@ class State:
     best_score: float | None = None
     pairs: int = 0
     seconds: float = 0.0
+    step_seconds: list[float] = field(default_factory=list)
     sessions: int = 0
 
 

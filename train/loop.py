@@ -202,13 +202,13 @@ class _Training:
         """The steps of one epoch that are not done yet; `first` is the number of its first step."""
         rows_each = self.config.batch // self.ranks.count
         batches = shard.iter_batches(batch_size=rows_each, batch_format="pyarrow", prefetch_batches=2)
-        done = first
+        done, started = first, None
         for number, rows in enumerate(batches):
             if first + number < self.state.step:
                 done += 1
                 continue
             self._check_position(rows, number)
-            started = time.perf_counter()
+            started = started or time.perf_counter()  # waiting for rows counts, but for the first, which are a start
             loss = self._step(rows)
             pairs = self.task.pairs(rows)
             if not math.isfinite(loss):
@@ -218,13 +218,15 @@ class _Training:
                     "a finite loss",
                     "set a lower learning_rate, or dtype float32, and restart",
                 )
-            self.state.seconds += time.perf_counter() - started
+            seconds, started = time.perf_counter() - started, time.perf_counter()
+            self.state.seconds += seconds
+            self.state.step_seconds.append(round(seconds, 4))
             self.state.pairs += round(self.ranks.mean(pairs) * self.ranks.count)
             self.state.losses.append(loss)
             self.state.step += 1
             done += 1
-            self._measured(pairs, loss, time.perf_counter() - started)
-            self._progress(pairs, time.perf_counter() - started)
+            self._measured(pairs, loss, seconds)
+            self._progress(pairs, seconds)
             if self.state.step % self.config.checkpoint_steps == 0 or done == first + steps:
                 self._checkpoint()
                 if self.stopped:
@@ -233,6 +235,7 @@ class _Training:
                         f"validations in a row brought no better {self.task.selection} than step {self.state.best_step}"
                     )
                     return
+                started = None
         if done != first + steps:
             raise RuntimeError(f"an epoch of {steps} steps ended after {done - first}: files were lost or added")
 

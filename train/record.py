@@ -105,7 +105,11 @@ def write_record(
         "steps": state.step,
         "pairs_trained": state.pairs,
         "losses": [
-            {"step": start + every, "loss": float(np.mean(state.losses[start : start + every]))}
+            {
+                "step": start + every,
+                "loss": float(np.mean(state.losses[start : start + every])),
+                "seconds": round(sum(state.step_seconds[start : start + every]), 4),
+            }
             for start in range(0, len(state.losses), every)
         ],
         "validations": state.validations,
