@@ -80,6 +80,12 @@ class Tokens:
             )
         )
 
+    def count(self, texts: list[str], others: list[str] | None = None) -> list[int]:
+        """Tokens of each text (with its other) as the model reads it."""
+        sides = [texts] if others is None else [texts, others]
+        encoded = self.tokenizer(*sides, truncation="longest_first", max_length=self.max_length)
+        return list(map(len, encoded["input_ids"]))
+
 
 class CrossEncoder(torch.nn.Module):
     """Query and document read together by a sequence classifier with one output.

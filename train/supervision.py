@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -36,8 +36,6 @@ GROUPS = pa.schema(
 )
 #: Columns of a labels table that training reads.
 TRAINED_COLUMNS = ["query_id", "query", "title", "text", "label", "weight"]
-#: Characters beyond which a text is as long as any: it is cut to the token budget anyway.
-LENGTH_CAP = 2_000
 
 Grouping = Literal["per-query", "per-positive"]
 
@@ -178,6 +176,7 @@ def write_groups(
     batch: int,
     ranks: int,
     seed: int,
+    lengths: Callable[[pa.Table], list[int]],
 ) -> Written:
     """Write the groups of every epoch below `out`: `epoch-<e>/rank-<r>/part-<n>.parquet`.
 
@@ -185,6 +184,7 @@ def write_groups(
         labels: a labels table.
         train_queries: fingerprints of the queries to train on.
         batch: queries (groups) of one step over all ranks.
+        lengths: of many groups at once, by which batches are cut.
 
     Raises:
         ConfigError: where the groups of an epoch do not fill one batch.
@@ -194,7 +194,7 @@ def write_groups(
     written, counts = [], Counter()
     for epoch in range(epochs):
         with Scratch() as scratch:
-            shuffler = Shuffler(GROUPS, scratch, manifest.rows, _longest)
+            shuffler = Shuffler(GROUPS, scratch, manifest.rows, lengths)
             seen: Counter = Counter()
             for query in label_queries(labels):
                 if query_fingerprint(query.query) not in train_queries:
@@ -219,11 +219,6 @@ def write_groups(
         counts = counts or seen
         check_filled(written[-1], batch, f"{seen['groups']} usable groups", "batch")
     return Written(written, dict(counts))
-
-
-def _longest(groups: pa.Table) -> list[int]:
-    """Characters of each group's longest document."""
-    return [max(min(len(text), LENGTH_CAP) for text in texts) for texts in groups["documents"].to_pylist()]
 
 
 def check_filled(files: EpochFiles, batch: int, found: str, option: str) -> None:

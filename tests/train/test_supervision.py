@@ -12,6 +12,11 @@ from tests.train.tables import fingerprints, read_epoch, topic_pairs, write_labe
 from train.supervision import grouped, query_texts, split_queries, write_groups
 
 
+def characters(groups):
+    """Characters of each group's documents."""
+    return [sum(map(len, texts)) for texts in groups["documents"].to_pylist()]
+
+
 @pytest.fixture
 def groups(tmp_path):
     """Write the groups of some rows of a labels table; returns the counts and the epoch's rows."""
@@ -19,7 +24,14 @@ def groups(tmp_path):
     def write(rows: list[dict], name: str = "out", epochs: int = 1, **options):
         labels, out = Folder(tmp_path / f"labels-{name}"), Folder(tmp_path / name)
         write_labels(labels, rows, part_rows=10)
-        settings = {"loss_grouping": "per-query", "group": 4, "batch": 1, "ranks": 1, "seed": 0} | options
+        settings = {
+            "loss_grouping": "per-query",
+            "group": 4,
+            "batch": 1,
+            "ranks": 1,
+            "seed": 0,
+            "lengths": characters,
+        } | options
         written = write_groups(labels, out, fingerprints(rows), epochs=epochs, **settings)
         return written, out
 
@@ -94,6 +106,7 @@ def test_the_scale_says_what_is_a_positive(tmp_path):
         labels, out = Folder(tmp_path / name), Folder(tmp_path / f"{name}-out")
         write_labels(labels, rows, about)
         options = {"loss_grouping": "per-positive", "group": 2, "epochs": 1, "batch": 1, "ranks": 1, "seed": 0}
+        options["lengths"] = characters
         try:
             found[name] = write_groups(labels, out, fingerprints(rows), **options).counts["groups"]
         except ConfigError:
@@ -128,7 +141,9 @@ def test_only_training_queries(tmp_path):
     labels, out = Folder(tmp_path / "labels"), Folder(tmp_path / "out")
     write_labels(labels, rows)
     train = fingerprints(rows[:8])
-    write_groups(labels, out, train, loss_grouping="per-query", group=4, epochs=1, batch=1, ranks=1, seed=0)
+    write_groups(
+        labels, out, train, loss_grouping="per-query", group=4, epochs=1, batch=1, ranks=1, seed=0, lengths=characters
+    )
     assert {query_fingerprint(query) for query in read_epoch(out)["query"].to_pylist()} == train
 
 
