@@ -18,7 +18,7 @@ from train.judge_config import JudgeTrainingConfig
 from train.loop import Ranks, learning_rate_share
 from train.losses import LOSSES
 from train.record import RECORD, STARTED, finished
-from train.reranker import VALIDATION, RerankerConfig, RerankerTask, _human_validation, _split
+from train.reranker import PADDED_SHARE, VALIDATION, RerankerConfig, RerankerTask, _human_validation, _split
 from train.supervision import GROUPS
 
 ALONE = Ranks(0, 1, "cpu")
@@ -160,6 +160,24 @@ def test_validation_is_the_same_for_any_number_of_workers(task):
     np.testing.assert_allclose(together, alone, atol=1e-5)
     assert len(calls) == 4
     assert sum(map(len, shares)) == 9
+
+
+@architectures
+def test_lengths_are_the_tokens_of_a_batch(task, architecture, monkeypatch):
+    """A group's length is the tokens that its batch has, cut to the limit, and a share of those with padding."""
+    monkeypatch.setattr("train.reranker.MEASURED_AT_ONCE", 2)
+    built = task(architecture)
+    rows = groups(["apple stone", "river"], ["river " * 40, "paper", "cloud stone"], ["tree"])
+    expected = []
+    for number in range(rows.num_rows):
+        sides = built.collate(rows.slice(number, 1))["inputs"]
+        tokens = {name: side["attention_mask"].sum(1) for name, side in sides.items() if name != "places"}
+        own = int(tokens["queries"].sum()) if "queries" in tokens else 0
+        documents = tokens["documents" if "queries" in tokens else "pairs"]
+        padded = own + int(documents.max()) * len(documents)
+        expected.append(int(own + int(documents.sum()) + PADDED_SHARE * padded))
+    assert built.row_lengths(rows) == expected
+    assert expected[1] > 2 * expected[0]
 
 
 def test_held_out_queries(tmp_path):

@@ -145,6 +145,8 @@ def test_learns_validates_and_records(reference, place):
     assert curve[record["best_step"]] == record["best_score"]
     assert len(losses(record)) == record["steps"] > 12
     assert losses(record)[-1] < losses(record)[0]
+    assert min(point["seconds"] for point in record["losses"]) > 0
+    assert sum(point["seconds"] for point in record["losses"]) == pytest.approx(record["seconds"], abs=0.05)
     assert (record["kind"], record["device"], record["dtype"], record["sessions"]) == ("reranker", "cpu", "float32", 1)
     assert any("device cpu (no GPU was given to this worker)" in line for line in log)
     assert any("pairs/s" in line and "left" in line for line in log)
