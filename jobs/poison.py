@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -254,4 +255,8 @@ def _started_again() -> bool:
     """Whether this process is an actor that Ray started in place of one that ended."""
     import ray
 
-    return ray.is_initialized() and ray.get_runtime_context().was_current_actor_reconstructed
+    if not ray.is_initialized():
+        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's own property calls one that Ray has deprecated
+        return ray.get_runtime_context().was_current_actor_reconstructed

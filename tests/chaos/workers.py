@@ -23,6 +23,7 @@ class TroubledJudge(JudgeWorker):
 
     Args:
         start: seconds that it takes to start; `pause`: seconds of sleep a shard.
+        gate: from the fourth shard on wait for this file; each worker says by `<gate>-<pid>` that it has started.
         kills: a row with this text in it ends the process by SIGKILL.
         ends_engine: a row with this text ends the engine, as a crash inside it does.
         raises: the tokenizer raises for a row with this text.
@@ -35,6 +36,7 @@ class TroubledJudge(JudgeWorker):
         expected_id: str,
         start: float = 0.0,
         pause: float = 0.0,
+        gate: str = "",
         kills: str = "",
         ends_engine: str = "",
         raises: str = "",
@@ -42,11 +44,15 @@ class TroubledJudge(JudgeWorker):
     ):
         time.sleep(start)
         super().__init__(config, expected_id)
-        self._pause, self._clock = pause, clock
+        self._pause, self._gate, self._clock = pause, gate, clock
         self._kills, self._ends_engine, self._raises = kills, ends_engine, raises
+        if gate:
+            Path(f"{gate}-{os.getpid()}").touch()
 
     def __call__(self, pairs: pa.Table, shard: Shard) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
         time.sleep(self._pause)
+        while self._gate and shard.index >= 4 and not os.path.exists(self._gate):
+            time.sleep(0.05)
         texts = "\n".join(pairs["text"].to_pylist())
         if self._kills and self._kills in texts:
             os.kill(os.getpid(), signal.SIGKILL)
