@@ -23,7 +23,7 @@ class TroubledJudge(JudgeWorker):
 
     Args:
         start: seconds that it takes to start; `pause`: seconds of sleep a shard.
-        gate: from the fourth shard on wait for this file; each worker says by `<gate>-<pid>` that it has started.
+        gate: from the fourth shard on wait for this file, but for workers of the node that `<gate>.node` names.
         kills: a row with this text in it ends the process by SIGKILL.
         ends_engine: a row with this text ends the engine, as a crash inside it does.
         raises: the tokenizer raises for a row with this text.
@@ -46,12 +46,10 @@ class TroubledJudge(JudgeWorker):
         super().__init__(config, expected_id)
         self._pause, self._gate, self._clock = pause, gate, clock
         self._kills, self._ends_engine, self._raises = kills, ends_engine, raises
-        if gate:
-            Path(f"{gate}-{os.getpid()}").touch()
 
     def __call__(self, pairs: pa.Table, shard: Shard) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
         time.sleep(self._pause)
-        while self._gate and shard.index >= 4 and not os.path.exists(self._gate):
+        while self._gate and shard.index >= 4 and not self._may_go_on():
             time.sleep(0.05)
         texts = "\n".join(pairs["text"].to_pylist())
         if self._kills and self._kills in texts:
@@ -64,6 +62,10 @@ class TroubledJudge(JudgeWorker):
         if self._clock:
             jump_clock(self._clock if shard.index % 2 else -self._clock)
         return rows, quarantined, facts | {"node": _node(), "pid": os.getpid()}
+
+    def _may_go_on(self) -> bool:
+        named = Path(f"{self._gate}.node")
+        return os.path.exists(self._gate) or (named.exists() and named.read_text() == _node())
 
 
 def jump_clock(seconds: float) -> None:
