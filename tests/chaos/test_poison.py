@@ -28,7 +28,7 @@ def poisoned(make_pairs, tmp_path):
     write_table(Folder(tmp_path / "pairs"), make_pairs, {ROW: POISON})
     write_table(Folder(tmp_path / "empty"), make_pairs, {ROW: " "})
     whole = Folder(tmp_path / "whole")
-    judged(settings(Folder(tmp_path / "empty"), shard_rows=40), whole)
+    judged(settings(Folder(tmp_path / "empty"), shard_rows=40, actors=1), whole)
     return Folder(tmp_path / "pairs"), whole
 
 
@@ -64,7 +64,7 @@ def test_poison_row(cluster, poisoned, tmp_path, troubled, tally, trouble, reaso
     """Found by trying pieces, quarantined alone with its reason; the others' rows are those of a run without it."""
     troubled(**trouble)
     out = Folder(tmp_path / "out")
-    judged(settings(poisoned[0], shard_rows=40), out)
+    judged(settings(poisoned[0], shard_rows=40, actors=1), out)
     _same_but_for_the_row(tally, poisoned[1], out, reason, detail)
 
 
@@ -78,7 +78,7 @@ def test_text_that_is_no_utf8(cluster, poisoned, tmp_path, tally):
     raw = pa.array(texts, pa.binary()).view(pa.string())
     pq.write_table(table.set_column(table.schema.get_field_index("text"), PAIRS.field("text"), raw), part)
     out = Folder(tmp_path / "out")
-    judged(settings(poisoned[0], shard_rows=40), out)
+    judged(settings(poisoned[0], shard_rows=40, actors=1), out)
     row = _same_but_for_the_row(tally, poisoned[1], out, "invalid-utf8", "text: 'utf-8' codec can't decode byte 0xe9")
     assert r"caf\\xe9 on the corner" in row
 

@@ -171,9 +171,10 @@ def test_part_without_marker(cluster, pairs, whole, tmp_path, tally):
 )
 def test_spread_actors(cluster, pairs, whole, tmp_path, troubled, tally):
     """Placement follows the recipe's num_gpus, and the table is that of one actor."""
-    troubled(pause=0.1)
+    troubled(gate=str(tmp_path / "gate"), gated=0)
     out = Folder(tmp_path / "out")
-    judged(settings(pairs, actors=4, num_gpus=1), out)
+    with meanwhile(lambda: len(list(tmp_path.glob("gate-*"))) == 4, (tmp_path / "gate").touch):
+        judged(settings(pairs, actors=4, num_gpus=1), out)
     assert len(nodes(out)) == 2
     assert len({one["pid"] for one in facts(out)}) == 4
     assert read_manifest(out, "judgements").rows_in == 480

@@ -23,7 +23,8 @@ class TroubledJudge(JudgeWorker):
 
     Args:
         start: seconds that it takes to start; `pause`: seconds of sleep a shard.
-        gate: from the fourth shard on wait for this file, but for workers of the node that `<gate>.node` names.
+        gate: from shard `gated` on wait for this file, but for workers of the node that `<gate>.node` names; who got
+            a shard says so by `<gate>-<pid>`.
         kills: a row with this text in it ends the process by SIGKILL.
         ends_engine: a row with this text ends the engine, as a crash inside it does.
         raises: the tokenizer raises for a row with this text.
@@ -37,6 +38,7 @@ class TroubledJudge(JudgeWorker):
         start: float = 0.0,
         pause: float = 0.0,
         gate: str = "",
+        gated: int = 4,
         kills: str = "",
         ends_engine: str = "",
         raises: str = "",
@@ -44,12 +46,14 @@ class TroubledJudge(JudgeWorker):
     ):
         time.sleep(start)
         super().__init__(config, expected_id)
-        self._pause, self._gate, self._clock = pause, gate, clock
+        self._pause, self._gate, self._gated, self._clock = pause, gate, gated, clock
         self._kills, self._ends_engine, self._raises = kills, ends_engine, raises
 
     def __call__(self, pairs: pa.Table, shard: Shard) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
         time.sleep(self._pause)
-        while self._gate and shard.index >= 4 and not self._may_go_on():
+        if self._gate:
+            Path(f"{self._gate}-{os.getpid()}").touch()
+        while self._gate and shard.index >= self._gated and not self._may_go_on():
             time.sleep(0.05)
         texts = "\n".join(pairs["text"].to_pylist())
         if self._kills and self._kills in texts:
