@@ -9,9 +9,8 @@ from __future__ import annotations
 import functools
 import json
 import os
-import threading
 import time
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
 import pytest
@@ -56,6 +55,7 @@ def cluster(faults):
         # Nothing is started ahead, and idle workers stay for the next test: each costs seconds of imports.
         patch.setenv("RAY_prestart_worker_first_driver", "0")
         patch.setenv("RAY_num_workers_soft_limit", "8")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         found = Cluster(initialize_head=True, head_node_args=head)
         add_node(found)
         add_node(found)
@@ -66,10 +66,18 @@ def cluster(faults):
         found.shutdown()
 
 
+#: Raylets die with the thread that started them, so this one lives as long as the tests.
+_starter = ThreadPoolExecutor(1)
+
+
 def add_node(cluster):
-    """A raylet more, ready for work; from any thread, though Ray sets signal handlers, which the main one alone may."""
-    with mock.patch("signal.signal") if threading.current_thread() is not threading.main_thread() else nullcontext():
-        return cluster.add_node(num_cpus=NODE_CPUS, num_gpus=NODE_GPUS, object_store_memory=STORE_BYTES)
+    """A raylet more, ready for work; may be called from any thread."""
+
+    def add():
+        with mock.patch("signal.signal"):  # Ray sets handlers, which the main thread alone may
+            return cluster.add_node(num_cpus=NODE_CPUS, num_gpus=NODE_GPUS, object_store_memory=STORE_BYTES)
+
+    return _starter.submit(add).result()
 
 
 @pytest.fixture(scope="session")
