@@ -113,9 +113,11 @@ class Guarded:
             done = self._patiently(reasons, pairs, shard)
         except EngineDead as error:
             self._end(attempt, [0, shard.rows], error)
-        if self._again:
-            attempt.running = None
+        attempt.running = None
+        if attempt.deaths:
             self._write(attempt)
+        elif self._again:
+            self._out.remove(_name(shard.index))
         return done
 
     def _search(self, attempt: Attempt, reasons: Reasons, pairs: pa.Table, shard: Shard) -> Reasons:
