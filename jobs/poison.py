@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -112,9 +113,11 @@ class Guarded:
             done = self._patiently(reasons, pairs, shard)
         except EngineDead as error:
             self._end(attempt, [0, shard.rows], error)
-        if self._again:
-            attempt.running = None
+        attempt.running = None
+        if attempt.deaths:
             self._write(attempt)
+        elif self._again:
+            self._out.remove(_name(shard.index))
         return done
 
     def _search(self, attempt: Attempt, reasons: Reasons, pairs: pa.Table, shard: Shard) -> Reasons:
@@ -254,4 +257,8 @@ def _started_again() -> bool:
     """Whether this process is an actor that Ray started in place of one that ended."""
     import ray
 
-    return ray.is_initialized() and ray.get_runtime_context().was_current_actor_reconstructed
+    if not ray.is_initialized():
+        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's own property calls one that Ray has deprecated
+        return ray.get_runtime_context().was_current_actor_reconstructed

@@ -31,8 +31,9 @@ def set_aside(
     ours = quarantine_table(legible(pairs), [reasons.get(row) for row in range(pairs.num_rows)], shard.source, stage)
     places = [kept[int(source.rpartition(":")[2]) - int(first)] for source in quarantined["source"].to_pylist()]
     sources = pa.array([f"{file}:{int(first) + place}" for place in places], pa.string())
-    quarantined = quarantined.set_column(quarantined.schema.get_field_index("source"), "source", sources)
-    both = pa.concat_tables([quarantined, ours.cast(quarantined.schema)])
+    place = quarantined.schema.get_field_index("source")
+    quarantined = quarantined.set_column(place, quarantined.schema.field(place), sources)
+    both = pa.concat_tables([quarantined, ours])
     order = sorted(range(both.num_rows), key=[*places, *sorted(reasons)].__getitem__)
     counts = facts.get("quarantined")
     if isinstance(counts, dict):

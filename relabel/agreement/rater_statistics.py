@@ -8,7 +8,6 @@ index of each row's query. Pure numpy.
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import kendalltau
 
 from relabel.evidence.significance import Statistic, ratio
 
@@ -88,6 +87,8 @@ def kendall_by_query(scores: np.ndarray, grades: np.ndarray, query: np.ndarray, 
     NaN where the grades are all equal (nothing to order); 0 where only the scores are (nothing was ordered).
     Source: M. G. Kendall, "The treatment of ties in ranking problems", Biometrika 33 (1945).
     """
+    from scipy.stats import kendalltau  # seconds to import, which a judge's actors need not spend
+
     values = np.full(queries, np.nan)
     for index in range(queries):
         rows = query == index

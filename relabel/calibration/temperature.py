@@ -9,7 +9,6 @@ from typing import ClassVar, Self
 
 import numpy as np
 from pydantic import Field
-from scipy.optimize import minimize_scalar
 
 from relabel.calibration.method import Method, log_loss, log_normalised
 
@@ -26,6 +25,8 @@ class Temperature(Method):
 
     @classmethod
     def fit(cls, logprobs: np.ndarray, truth: np.ndarray) -> Self:
+        from scipy.optimize import minimize_scalar  # seconds to import, which a judge's actors need not spend
+
         def loss(logarithm: float) -> float:
             return float(log_loss(np.exp(log_normalised(logprobs / np.exp(logarithm))), truth).mean())
 

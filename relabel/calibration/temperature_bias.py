@@ -11,7 +11,6 @@ from typing import Annotated, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
-from scipy.optimize import minimize
 
 from relabel.calibration.method import Method, log_normalised
 
@@ -34,6 +33,8 @@ class TemperatureBias(Method):
         logprobs = log_normalised(logprobs)
         rows, classes = logprobs.shape
         one_hot = np.eye(classes)[truth]
+
+        from scipy.optimize import minimize  # seconds to import, which a judge's actors need not spend
 
         def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
             scores = log_normalised(values[0] * logprobs + values[1:])

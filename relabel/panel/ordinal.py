@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit, log_expit, softmax
 
 #: Where the optimiser stops; the objective is a mean of log-losses.
@@ -41,6 +40,8 @@ def fit_ordinal(features: np.ndarray, classes: np.ndarray, grades: int, l2: floa
         grades: how many there are.
         l2: strength of the penalty; thresholds are not penalised.
     """
+    from scipy.optimize import minimize  # seconds to import, which a judge's actors need not spend
+
     centre, spread = features.mean(axis=0), features.std(axis=0)
     moving = spread > 1e-9
     scaled = np.where(moving, (features - centre) / np.where(moving, spread, 1.0), 0.0)

@@ -10,6 +10,8 @@ import functools
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 
 import pytest
 
@@ -18,7 +20,9 @@ from tests.chaos.fault_proxy import Faults, fault_proxy
 from tests.chaos.scenes import Tally, judged, settings, write_table
 from tests.chaos.workers import TroubledJudge
 
+#: Object store of a node, and what it offers besides.
 STORE_BYTES = 200 << 20
+NODE_CPUS, NODE_GPUS = 2, 2
 
 
 @pytest.fixture(scope="session")
@@ -46,20 +50,34 @@ def cluster(faults):
 
     from jobs.cluster import connect
 
-    head = {"num_cpus": 3, "num_gpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-    found = Cluster(initialize_head=True, head_node_args=head)
-    add_node(found)
-    add_node(found)
+    head = {"num_cpus": NODE_CPUS, "num_gpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
     with pytest.MonkeyPatch.context() as patch:
+        # Nothing is started ahead, and idle workers stay for the next test: each costs seconds of imports.
+        patch.setenv("RAY_prestart_worker_first_driver", "0")
+        patch.setenv("RAY_num_workers_soft_limit", "8")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        found = Cluster(initialize_head=True, head_node_args=head)
+        add_node(found)
+        add_node(found)
         patch.setenv("RAY_ADDRESS", found.address)
         connect()
         yield found
         ray.shutdown()
-    found.shutdown()
+        found.shutdown()
 
 
-def add_node(cluster, gpus: int = 2):
-    return cluster.add_node(num_cpus=4, num_gpus=gpus, object_store_memory=STORE_BYTES)
+#: Raylets die with the thread that started them, so this one lives as long as the tests.
+_starter = ThreadPoolExecutor(1)
+
+
+def add_node(cluster):
+    """A raylet more, ready for work; may be called from any thread."""
+
+    def add():
+        with mock.patch("signal.signal"):  # Ray sets handlers, which the main thread alone may
+            return cluster.add_node(num_cpus=NODE_CPUS, num_gpus=NODE_GPUS, object_store_memory=STORE_BYTES)
+
+    return _starter.submit(add).result()
 
 
 @pytest.fixture(scope="session")

@@ -158,6 +158,11 @@ def facts(out: Folder) -> list[dict]:
     return [(out / "markers").read_json(name)["facts"] for name in (out / "markers").names()]
 
 
+def nodes(out: Folder) -> set[str]:
+    """The nodes on which shards were done."""
+    return {one["node"] for one in facts(out)}
+
+
 def driver(arguments: list[str], log: Path, trouble: dict | None = None, **environment: str) -> subprocess.Popen:
     """`relabel …` as a process of its own on the cluster, its judge troubled as told."""
     command = [sys.executable, "-m", "tests.chaos.drive", json.dumps(trouble or {}), *arguments]

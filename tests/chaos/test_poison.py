@@ -16,20 +16,28 @@ from relabel.storage import Folder
 from relabel.tables import read_manifest, read_whole
 from tests.chaos import scenes
 from tests.chaos.scenes import Actors, done, judged, meanwhile, settings, wait_for, write_table
+from tests.conftest import pairs_of
 
 POISON = "poisonous text"
 #: The row that is poison, in the shard that holds row 77 without a query as well.
 ROW = 70
 
 
+@pytest.fixture(scope="module")
+def without(cluster, tmp_path_factory):
+    """The table of an undisturbed run in which the poison row has no text."""
+    folder = tmp_path_factory.mktemp("chaos-without")
+    write_table(Folder(folder / "pairs"), pairs_of, {ROW: " "})
+    judged(settings(Folder(folder / "pairs"), shard_rows=40, actors=1), Folder(folder / "out"))
+    return Folder(folder / "out")
+
+
 @pytest.fixture
-def poisoned(make_pairs, tmp_path):
-    """A table with a poison row, and the table of an undisturbed run in which that row has no text."""
-    write_table(Folder(tmp_path / "pairs"), make_pairs, {ROW: POISON})
-    write_table(Folder(tmp_path / "empty"), make_pairs, {ROW: " "})
-    whole = Folder(tmp_path / "whole")
-    judged(settings(Folder(tmp_path / "empty"), shard_rows=40), whole)
-    return Folder(tmp_path / "pairs"), whole
+def poisoned(tmp_path):
+    """Pairs with a poison row."""
+    folder = Folder(tmp_path / "pairs")
+    write_table(folder, pairs_of, {ROW: POISON})
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -60,16 +68,16 @@ def poisoned(make_pairs, tmp_path):
     ],
     ids=["kills", "ends-engine", "raises"],
 )
-def test_poison_row(cluster, poisoned, tmp_path, troubled, tally, trouble, reason, detail):
+def test_poison_row(without, poisoned, tmp_path, troubled, tally, trouble, reason, detail):
     """Found by trying pieces, quarantined alone with its reason; the others' rows are those of a run without it."""
     troubled(**trouble)
     out = Folder(tmp_path / "out")
-    judged(settings(poisoned[0], shard_rows=40), out)
-    _same_but_for_the_row(tally, poisoned[1], out, reason, detail)
+    judged(settings(poisoned, shard_rows=40, actors=1), out)
+    _same_but_for_the_row(tally, without, out, reason, detail)
 
 
 @pytest.mark.chaos(fault="text that is no UTF-8", injected="a byte 0xff in a Parquet file that another program wrote")
-def test_text_that_is_no_utf8(cluster, poisoned, tmp_path, tally):
+def test_text_that_is_no_utf8(without, poisoned, tmp_path, tally):
     """Quarantined with its bytes escaped, so that it can be corrected and driven again."""
     part = tmp_path / "pairs" / "part-00000.parquet"
     table = pq.read_table(part)
@@ -78,8 +86,8 @@ def test_text_that_is_no_utf8(cluster, poisoned, tmp_path, tally):
     raw = pa.array(texts, pa.binary()).view(pa.string())
     pq.write_table(table.set_column(table.schema.get_field_index("text"), PAIRS.field("text"), raw), part)
     out = Folder(tmp_path / "out")
-    judged(settings(poisoned[0], shard_rows=40), out)
-    row = _same_but_for_the_row(tally, poisoned[1], out, "invalid-utf8", "text: 'utf-8' codec can't decode byte 0xe9")
+    judged(settings(poisoned, shard_rows=40, actors=1), out)
+    row = _same_but_for_the_row(tally, without, out, "invalid-utf8", "text: 'utf-8' codec can't decode byte 0xe9")
     assert r"caf\\xe9 on the corner" in row
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from relabel.storage import Folder
 from relabel.tables import keys_of, read_whole
-from tests.chaos.scenes import facts, judged, settings, write_table
+from tests.chaos.scenes import facts, judged, meanwhile, nodes, settings, write_table
 
 #: By how much probabilities of one pair may differ.
 TOLERANCE = 0.02
@@ -16,19 +16,21 @@ TOLERANCE = 0.02
 @pytest.mark.timeout(900)
 @pytest.mark.chaos(
     fault="four vLLM engines on three nodes",
-    injected="four actors with an engine and two logical CPUs each, spread over raylets",
+    injected="four actors with an engine each, spread over raylets",
 )
 def test_spread_engines(cluster, make_pairs, tmp_path, troubled, tally):
     """Keys are exact, probabilities within 0.02, with real weights."""
     write_table(Folder(tmp_path / "pairs"), make_pairs, rows=128)
     common = {"engine": "vllm", "kv_cache_gib": 1, "dtype": "float32", "max_document_tokens": 64}
-    one = settings(Folder(tmp_path / "pairs"), actors=1, num_gpus=0, num_cpus=2, **common)
+    one = settings(Folder(tmp_path / "pairs"), actors=1, num_gpus=0, num_cpus=1, **common)
     troubled()
     whole, out = Folder(tmp_path / "whole"), Folder(tmp_path / "out")
     judged(one, whole)
-    judged(one.model_copy(update={"actors": 4, "threads": 1}), out)
+    troubled(gate=str(tmp_path / "gate"), gated=0)
+    with meanwhile(lambda: len(list(tmp_path.glob("gate-*"))) == 4, (tmp_path / "gate").touch):
+        judged(one.model_copy(update={"actors": 4, "threads": 1}), out)
     assert len({fact["pid"] for fact in facts(out)}) == 4
-    assert len({fact["node"] for fact in facts(out)}) >= 2
+    assert len(nodes(out)) >= 2
     tally.count(whole, out)
     expected, found = read_whole(whole, "judgements"), read_whole(out, "judgements")
     assert keys_of(found) == keys_of(expected)

@@ -13,7 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from safetensors.numpy import load
 
 from relabel.storage import Folder
-from tests.chaos.conftest import add_node
+from tests.chaos.conftest import NODE_CPUS, add_node
 from tests.chaos.scenes import Actors, Tally, meanwhile
 from tests.train.encoders import tiny_encoder
 from tests.train.tables import topic_pairs, write_labels
@@ -87,7 +87,7 @@ def test_lost_node(cluster, place, undisturbed, tmp_path, tally):
     out, workers = Folder(tmp_path / "out"), Actors(WORKER)
     head = ray.get_runtime_context().get_node_id()
     pinned = NodeAffinitySchedulingStrategy(head, soft=False)
-    holder = ray.remote(num_cpus=3, scheduling_strategy=pinned)(_Holder).remote()
+    holder = ray.remote(num_cpus=NODE_CPUS, scheduling_strategy=pinned)(_Holder).remote()
     ray.get(holder.here.remote())
 
     def lose() -> None:

@@ -23,6 +23,8 @@ class TroubledJudge(JudgeWorker):
 
     Args:
         start: seconds that it takes to start; `pause`: seconds of sleep a shard.
+        gate: from shard `gated` on wait for this file, but for workers of the node that `<gate>.node` names; who got
+            a shard says so by `<gate>-<pid>`.
         kills: a row with this text in it ends the process by SIGKILL.
         ends_engine: a row with this text ends the engine, as a crash inside it does.
         raises: the tokenizer raises for a row with this text.
@@ -35,6 +37,8 @@ class TroubledJudge(JudgeWorker):
         expected_id: str,
         start: float = 0.0,
         pause: float = 0.0,
+        gate: str = "",
+        gated: int = 4,
         kills: str = "",
         ends_engine: str = "",
         raises: str = "",
@@ -42,11 +46,15 @@ class TroubledJudge(JudgeWorker):
     ):
         time.sleep(start)
         super().__init__(config, expected_id)
-        self._pause, self._clock = pause, clock
+        self._pause, self._gate, self._gated, self._clock = pause, gate, gated, clock
         self._kills, self._ends_engine, self._raises = kills, ends_engine, raises
 
     def __call__(self, pairs: pa.Table, shard: Shard) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
         time.sleep(self._pause)
+        if self._gate:
+            Path(f"{self._gate}-{os.getpid()}").touch()
+        while self._gate and shard.index >= self._gated and not self._may_go_on():
+            time.sleep(0.05)
         texts = "\n".join(pairs["text"].to_pylist())
         if self._kills and self._kills in texts:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -58,6 +66,10 @@ class TroubledJudge(JudgeWorker):
         if self._clock:
             jump_clock(self._clock if shard.index % 2 else -self._clock)
         return rows, quarantined, facts | {"node": _node(), "pid": os.getpid()}
+
+    def _may_go_on(self) -> bool:
+        named = Path(f"{self._gate}.node")
+        return os.path.exists(self._gate) or (named.exists() and named.read_text() == _node())
 
 
 def jump_clock(seconds: float) -> None:

@@ -11,6 +11,7 @@ from jobs.set_aside import unreadable
 from relabel.engine import EngineDead
 from relabel.errors import RelabelError
 from relabel.ledger import Segment, Shard
+from relabel.records import QUARANTINE
 from relabel.storage import Folder
 from relabel.tables import quarantine_table
 
@@ -92,6 +93,7 @@ def test_rows_that_raise_are_set_aside_in_their_place(tmp_path, pairs):
     assert quarantined["source"].to_pylist() == [f"part-00001.parquet:{300 + row}" for row in (10, 11, 59, 60)]
     assert quarantined["reason"].to_pylist() == ["empty-text", "worker-raises", "worker-raises", "empty-text"]
     assert quarantined["detail"][1].as_py() == "Panic: at index 7"
+    assert quarantined.schema.equals(QUARANTINE)
     assert facts == {"quarantined": {"empty-text": 2, "worker-raises": 2}}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import uuid
@@ -197,7 +198,9 @@ def test_refused_access_says_what_to_set_and_shows_no_secret(s3, monkeypatch, ch
     """Wrong credentials and a wrong endpoint name the variables to set; neither key nor secret is in the message."""
     for name, value in changed.items():
         monkeypatch.setenv(name, value)
-    for use in (lambda folder: folder.names(), lambda folder: folder.write_bytes("x", b"1")):
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    uses = (Folder.names, lambda folder: folder.write_bytes("x", b"1"), lambda folder: folder.create("y", b"1"))
+    for use in uses:
         with pytest.raises(InputError, match=f"{found}.*set AWS_") as caught:
             use(Folder(f"{s3}/refused"))
         chain = [caught.value, caught.value.__cause__]
@@ -211,7 +214,7 @@ def test_refused_access_is_no_missing_file(s3, monkeypatch):
     Folder(f"{s3}/there").write_bytes("x", b"1")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrongwrongwrong")
     for use in (Folder.exists, Folder.stat, Folder.open):
-        with pytest.raises(InputError, match="access denied"):
+        with pytest.raises(InputError, match="a secret that does not fit"):
             use(Folder(f"{s3}/there"), "x")
 
 
@@ -227,6 +230,26 @@ def test_addresses_that_mean_nothing_are_refused(address, message):
     """An unset variable, a slash too few and an unknown home folder do not become folders somewhere."""
     with pytest.raises(InputError, match=message):
         Folder(address)
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "many"])
+def test_a_number_of_tries_that_is_none_is_refused(given, monkeypatch):
+    """The variable is named."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", given)
+    with pytest.raises(InputError, match=f"AWS_MAX_ATTEMPTS: found '{given}'"):
+        Folder("s3://bucket/x").exists()
+
+
+def test_a_full_disk_says_to_make_room(monkeypatch, tmp_path):
+    """What the system calls ENOSPC is no matter of permissions."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"found No space left on device; .*make room there and give the same command"):
+        Folder(tmp_path).write_bytes("x", b"1")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_endpoint_that_s3_cannot_use_is_refused(monkeypatch):
