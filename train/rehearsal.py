@@ -101,7 +101,7 @@ def reranker_supervision(config: RerankerConfig, pairs: Folder, files: Folder, e
         )
     written = write_groups(
         labels, files, split.train, loss_grouping=LOSSES[config.loss].grouping, group=config.group,
-        epochs=config.epochs, batch=config.batch, ranks=config.workers, seed=config.seed,
+        epochs=config.epochs, batch=config.batch, ranks=config.workers, seed=config.seed, lengths=task.row_lengths,
     )  # fmt: skip
     return _counted(task, config, files, written.epochs, held)
 
