@@ -217,7 +217,7 @@ class Guarded:
 
 
 def forgive(out: Folder) -> None:
-    """Let a stage that starts again know nothing of deaths before: what caused them may be gone, as a driver's end is."""
+    """Let a stage that starts again know nothing of deaths before: their cause may be gone."""
     for name in (out / "attempts").names(suffix=".json"):
         out.remove(f"attempts/{name}")
 
