@@ -100,6 +100,7 @@ def _settle_data() -> None:
     context.enable_progress_bars = False
     context.actor_task_retry_on_errors = False
     context.max_errored_blocks = 0
+    context.raise_original_map_exception = True  # wrapped, an error of ours would lose its words on the way
     context.max_consecutive_actor_init_deaths = START_DEATHS
     context.execution_no_progress_timeout_s = PATIENCE_SECONDS
     context.execution_options.verbose_progress = False

@@ -203,7 +203,7 @@ class Guarded:
                 f" ({attempt.said or 'without a word: out of memory, or killed'})",
                 f"fewer than {self._most_deaths} deaths in a stage",
                 "see what ends them (RELABEL_WORKER_LOGS=1 shows what they print), then run the same command again: "
-                "finished shards and the search for bad rows are kept",
+                "finished shards are kept",
             )
 
     def _read(self, shard: Shard) -> Attempt:
@@ -217,10 +217,9 @@ class Guarded:
 
 
 def forgive(out: Folder) -> None:
-    """Let a stage that starts again begin its count of deaths anew; what was found out stays."""
-    for attempt in _attempts(out):
-        attempt.deaths, attempt.running = 0, None
-        out.write_json(_name(attempt.shard), asdict(attempt))
+    """Let a stage that starts again know nothing of deaths before: their cause may be gone."""
+    for name in (out / "attempts").names(suffix=".json"):
+        out.remove(f"attempts/{name}")
 
 
 def _attempts(out: Folder) -> list[Attempt]:

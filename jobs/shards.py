@@ -140,12 +140,17 @@ def _committed(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, out: 
     """Runs the shards through Ray Data; yields the marker of each as it is committed."""
     if not todo:
         return
+    failure = None
     try:
         dataset = _pipeline(stage, plan, todo, pairs, out)
         for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             yield from (Marker(**json.loads(marker)) for marker in block["marker"].to_pylist())
     except ray.exceptions.RayError as error:
-        raise _cause(error, stage.name) from error
+        failure = _cause(error, stage.name)
+        if failure is error:
+            raise
+    if failure:  # raised bare: frames of Ray's error would hold the actors, and what they reserve, as long as it lives
+        raise failure
 
 
 def _pipeline(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, out: Folder) -> ray.data.Dataset:
@@ -306,7 +311,8 @@ def _cause(error: BaseException, stage: str) -> BaseException:
     """The error of ours that Ray wrapped; a worker's end as an error to act on; else Ray's own error."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, RelabelError):
+        # Ray's wrapper is an instance of what it wraps as well, with a traceback for a text.
+        if isinstance(seen, RelabelError) and not isinstance(seen, ray.exceptions.RayTaskError):
             return seen
         if isinstance(seen, ray.exceptions.RayActorError):
             return RelabelError(

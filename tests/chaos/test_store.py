@@ -63,7 +63,7 @@ def test_expired_credentials(cluster, faults, store, pairs, whole, make_pairs, t
 
     started = time.monotonic()
     with (
-        pytest.raises(InputError, match=r"credentials that have expired.*set AWS_ACCESS_KEY_ID.*give the same command"),
+        pytest.raises(InputError, match=r"^s3://.*credentials that have expired.*set AWS_ACCESS_KEY_ID.*same command"),
         meanwhile(done(out, 8), expire),
     ):
         judged(settings(store / "pairs"), out)

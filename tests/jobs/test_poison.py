@@ -175,18 +175,17 @@ def test_rows_that_only_kill_together_are_told(tmp_path, pairs, monkeypatch, end
         until_done(work_that(fails), pairs, Folder(tmp_path), monkeypatch)
 
 
-def test_deaths_have_a_limit_and_a_new_start_a_new_count(tmp_path, pairs, monkeypatch, ends):
-    """The error counts them and says what to do; a stage that starts again forgives the deaths, not what was found."""
+def test_deaths_have_a_limit_and_a_new_start_knows_none(tmp_path, pairs, monkeypatch, ends):
+    """The error counts them and says what to do; rows blamed by a worker that dies of everything are not blamed on."""
     out = Folder(tmp_path)
     everything = work_that(raising(*(f"text {row}" for row in range(ROWS)), error=EngineDead))
     with pytest.raises(RelabelError, match=r"workers that ended 60 times, on shards 4 \(at index 7\)") as caught:
         until_done(everything, pairs, out, monkeypatch, 100)
-    assert "finished shards and the search for bad rows are kept" in str(caught.value)
-    poison_rows = Attempt(**out.read_json("attempts/00004.json")).poison
-    assert poison_rows
+    assert "run the same command again: finished shards are kept" in str(caught.value)
+    assert Attempt(**out.read_json("attempts/00004.json")).poison
     forgive(out)
-    after = Attempt(**out.read_json("attempts/00004.json"))
-    assert (after.deaths, after.poison) == (0, poison_rows)
+    rows, quarantined, _, deaths = until_done(work_that(lambda texts: None), pairs, out, monkeypatch)
+    assert (rows.num_rows, quarantined.num_rows, deaths) == (ROWS - 2, 2, 0)
 
 
 def test_bytes_that_are_no_utf8_are_quarantined_escaped(tmp_path, pairs):

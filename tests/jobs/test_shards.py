@@ -36,6 +36,7 @@ def test_our_own_error_is_found_inside_rays():
     own = InputError("pairs", "x", "y")
     wrapped = ray.exceptions.RayTaskError("judge", "traceback", own)
     assert _cause(wrapped, "judge") is own
+    assert _cause(wrapped.as_instanceof_cause(), "judge") is own
     unknown = ValueError("?")
     assert _cause(unknown, "judge") is unknown
 
