@@ -12,7 +12,7 @@ from relabel.tables import read_manifest, read_whole
 from tests.jobs.stage_runs import finish_stage, kill_when, markers, shards_done, start_stage, write_pairs
 
 SHARDS = 40
-KILLS = 3
+KILLS = 1
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def rows() -> list[tuple]:
 @pytest.mark.integration
 @pytest.mark.timeout(900)
 def test_killed_runs_end_like_an_undisturbed_one(tmp_path, make_pairs, rows):
-    """Several kills at random moments, then the same command: equal tables; finished shards kept their markers."""
+    """A kill at a random moment (`make chaos` tries more), then the same command: equal tables, finished shards kept."""
     bad = [("q0", "empty", "what is it", "   ", 0), ("q1", "no-query", " ", "text", 0)]
     write_pairs(Folder(tmp_path / "pairs"), make_pairs(rows + bad))
     common = ["--pairs", str(tmp_path / "pairs"), "--engine", "lexical", "--shard-rows", str(3002 // SHARDS + 1)]
