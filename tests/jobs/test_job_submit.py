@@ -14,7 +14,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,12 @@ from tests.ray_head import RayHead, ray_head
 ROOT = Path(__file__).parents[2]
 PAIRS, SHARD_ROWS = 3000, 10
 SHARDS = PAIRS // SHARD_ROWS
-#: Shards after which the job is stopped: few, since `ray job stop` takes seconds to start, a minute on a busy machine.
+#: Shards after which the job is stopped.
 ENOUGH = 3
+#: The command `ray`, loaded, which takes seconds, and waiting for a line on its input before it does what it is told.
+WAITING_RAY = (
+    "import sys; from ray.scripts.scripts import cli; print('loaded', flush=True); sys.stdin.readline(); cli()"
+)
 #: Files that lie in a checkout and must stay there, and how large they are.
 LEFT_AT_HOME = {
     ".git/objects/pack/pack-1.pack": 30 << 20,
@@ -70,9 +75,10 @@ def test_a_stopped_job_is_submitted_again_and_goes_on(head, checkout, s3_environ
     bucket = f"s3://{s3_environment.bucket}/job-submit"
     write_pairs(Folder(f"{bucket}/pairs"), make_pairs(_rows()))
     whole, stopped = Folder(f"{bucket}/whole"), Folder(f"{bucket}/stopped")
-    said = [_submit(head, checkout, "stopped", stopped)]
-    _until(lambda: shards_done(stopped) >= ENOUGH and ", " in _progress(head, "stopped"), head, "stopped")
-    said.append(_ray(head, ["job", "stop", "--address", head.address, "stopped"], checkout))
+    with _waiting_ray(head, ["job", "stop", "--address", head.address, "stopped"], checkout) as stop:
+        said = [_submit(head, checkout, "stopped", stopped)]
+        _until(lambda: shards_done(stopped) >= ENOUGH and ", " in _progress(head, "stopped"), head, "stopped")
+        said.append(stop())
     assert _job(head, "stopped")["status"] == "STOPPED"
     kept = markers(stopped)
     assert ENOUGH <= len(kept) < SHARDS
@@ -139,12 +145,34 @@ def _submit(head: RayHead, checkout: Path, name: str, out: Folder, shard_rows: i
 def _ray(head: RayHead, words: list[str], folder: Path) -> str:
     """`ray WORDS` as a person with the token types it in `folder`; what it says."""
     command = [sys.executable, "-m", "ray.scripts.scripts", *words]
-    clean = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "PYTHONPATH")}
-    done = subprocess.run(
-        command, cwd=folder, env=clean | head.environment, capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run(command, cwd=folder, env=_as_a_person(head), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:] + head.said()
     return done.stdout + done.stderr
+
+
+@contextmanager
+def _waiting_ray(head: RayHead, words: list[str], folder: Path) -> Iterator[Callable[[], str]]:
+    """`ray WORDS`, loaded: called, it runs at once, so that the job does not end meanwhile; gives what it says."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    command = [sys.executable, "-c", WAITING_RAY, *words]
+    with subprocess.Popen(command, cwd=folder, env=_as_a_person(head), **pipes) as process:
+
+        def go() -> str:
+            said = process.communicate("now\n", timeout=300)[0]
+            assert process.returncode == 0, said[-2000:] + head.said()
+            return said
+
+        try:
+            assert "loaded" in process.stdout.readline()
+            yield go
+        finally:
+            process.kill()
+
+
+def _as_a_person(head: RayHead) -> dict[str, str]:
+    """The environment of someone at another machine who has the token."""
+    clean = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "PYTHONPATH")}
+    return clean | head.environment
 
 
 def _job(head: RayHead, name: str, part: str = "") -> dict:
