@@ -15,9 +15,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from relabel.storage import Folder
@@ -204,7 +205,10 @@ def _until(condition: Callable[[], bool], head: RayHead, name: str, fine: str = 
 
 def _left_over(head: RayHead) -> list[str]:
     """Processes of a job that has ended: its driver, actors and tasks; Ray Data's own actors stay with the head."""
-    lines = [" ".join(process.cmdline()) for process in head.processes() if process.is_running()]
+    lines = []
+    for process in head.processes():
+        with suppress(psutil.NoSuchProcess):
+            lines.append(" ".join(process.cmdline()))
     return [
         line for line in lines if "jobs.judge" in line or re.search(r"ray::(Map|Read|_wrapper|JobSupervisor)", line)
     ]
