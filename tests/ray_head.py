@@ -31,6 +31,7 @@ CHANCES = 3
 QUIET = range(20_000, 32_000)
 #: Patience of the parts that can be given more.
 PATIENCE = {
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "200",
     "RAY_agent_register_timeout_ms": "200000",
     "RAY_health_check_timeout_ms": "60000",
     "RAY_health_check_failure_threshold": "10",
