@@ -19,7 +19,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from relabel.ledger import commit, finished_shards, plan_stage, read_shard, reconcile
+from relabel.ledger import commit, content_fingerprint, finished_shards, plan_stage, read_shard, reconcile
 from relabel.records import JUDGEMENTS, QUARANTINE, Scale
 from relabel.storage import Folder
 from relabel.tables import TableWriter
@@ -130,14 +130,16 @@ def main() -> None:
         finished_shards(out, plan)
         found["first scan, in all"] = relay.taken()
         tables = [read_shard(pairs, shard) for shard in plan.shards]
+        for shard in plan.shards:  # a reader looks whether the parts are still those of the plan
+            content_fingerprint(pairs, shard.segments[0].part)
         found["read, a shard"] = relay.taken()
         for shard, table in zip(plan.shards, tables, strict=True):
             commit(out, shard, "counted", judgements_of(table), QUARANTINE.empty_table(), {}, 0.0, 1.0)
         found["commit, a shard"] = relay.taken()
         finished_shards(out, plan)
         found["scan, a finished shard"] = relay.taken()
-        reconcile(out, plan, "judgements", SCALE, {})
-        found["reconcile, a shard"] = relay.taken()
+        reconcile(out, plan, finished_shards(out, plan), "judgements", SCALE, {})
+        found["last check, a shard"] = relay.taken()
     each = {
         name: {method: round(number / (1 if "in all" in name else SHARDS), 2) for method, number in counts.items()}
         for name, counts in found.items()

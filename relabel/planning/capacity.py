@@ -37,11 +37,14 @@ class Assumptions:
         interruptions: of a spot GPU, an hour.
         shard_seconds: work of a shard; two are in flight, so 1.5 of them are lost on average, and a start.
         put_price, get_price: of 1,000 requests.
-        gets, puts: requests of one shard from reading to its marker; `scan`: those that find it finished on a resume;
-            `checks`: those of the last check, a scan included. GET counts HEAD. Counted on a real S3 server:
+        gets, puts: requests of one shard from reading to its marker; `scan`: those that find it finished, on a resume
+            and at the end, where its marker is not in the index; GET counts HEAD. Counted on a real S3 server:
             `python -m benchmarks.store_requests`.
+        indexed: requests for a thousand markers in the index: their file, and the names of markers and parts.
+        at_once: requests of a scan that are under way together (`relabel.storage.REQUESTS_AT_ONCE`).
         round_trip: seconds of one request.
-        key_bytes: memory of the driver for each row while it looks for keys that come twice.
+        query_pairs: pairs of a query.
+        key_bytes: memory of the driver for each query while it looks for keys that come twice.
     """
 
     peak: float = 989e12
@@ -51,11 +54,13 @@ class Assumptions:
     shard_seconds: float = 60.0
     put_price: float = 0.005
     get_price: float = 0.0004
-    gets: float = 3.0
+    gets: float = 5.0
     puts: float = 2.0
-    scan: float = 3.0
-    checks: float = 8.0
+    scan: float = 2.0
+    indexed: float = 4.0
+    at_once: float = 32.0
     round_trip: float = 0.03
+    query_pairs: float = 100.0
     key_bytes: float = 24.0
 
 
@@ -154,7 +159,7 @@ def _store(given: Assumptions) -> Iterator[str]:
         for judge in JUDGES:
             rows = shard_rows(judge, given)
             shards = -(-pairs // rows)
-            gets = given.gets + given.checks
+            gets = given.gets + given.indexed / LISTED
             price = shards / 1000 * (given.puts * given.put_price + gets * given.get_price)
             rate = GPUS[-1] * pairs_a_second(judge, given) / rows
             row = [_millions(pairs), judge.name, count(rows), count(shards), count(shards * (given.puts + gets))]
@@ -170,15 +175,17 @@ def shard_rows(judge: Judge, given: Assumptions) -> int:
 
 
 def _driver(given: Assumptions) -> Iterator[str]:
-    yield "| pairs in one table | rows a shard | shards | memory to find a key twice | scan, one by one | 64 at once |"
+    yield "| pairs in one table | rows a shard | shards | memory to find a key twice | scan by the index | without it |"
     yield "|---|---|---|---|---|---|"
     for pairs in (10e6, 100e6, 1e9, 10e9):
         for judge in (JUDGES[0], JUDGES[2]):
             rows = shard_rows(judge, given)
             shards = -(-pairs // rows)
-            hours = (shards * given.scan + 2 * shards / LISTED) * given.round_trip / 3600
-            memory = f"{value(pairs * given.key_bytes / 2**30, 1)} GiB"
-            row = [_millions(pairs), count(rows), count(shards), memory, _wall(hours), _wall(hours / 64)]
+            listed = 2 * shards / LISTED  # one after another
+            indexed = (listed + shards / LISTED * (given.indexed - 2) / given.at_once) * given.round_trip / 3600
+            alone = (listed + shards * given.scan / given.at_once) * given.round_trip / 3600
+            memory = f"{value(pairs / given.query_pairs * given.key_bytes / 2**30, 2)} GiB"
+            row = [_millions(pairs), count(rows), count(shards), memory, _wall(indexed), _wall(alone)]
             yield f"| {' | '.join(row)} |"
 
 

@@ -34,7 +34,7 @@ def rows() -> list[tuple]:
 @pytest.mark.integration
 @pytest.mark.timeout(900)
 def test_killed_runs_end_like_an_undisturbed_one(tmp_path, make_pairs, rows):
-    """A kill at a random moment (`make chaos` tries more), then the same command: equal tables, finished shards kept."""
+    """A kill at a random moment, then the same command: equal tables, finished shards kept."""
     bad = [("q0", "empty", "what is it", "   ", 0), ("q1", "no-query", " ", "text", 0)]
     write_pairs(Folder(tmp_path / "pairs"), make_pairs(rows + bad))
     common = ["--pairs", str(tmp_path / "pairs"), "--engine", "lexical", "--shard-rows", str(3002 // SHARDS + 1)]
