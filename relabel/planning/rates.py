@@ -90,6 +90,20 @@ def defaults(
     return rates | starts
 
 
+def slowed(rates: Mapping[str, Rate], factor: float) -> dict[str, Rate]:
+    """Rates with their constant starts taken `factor` times (at least a half, at most four): imports and loading go as
+    fast as the machine that runs them is and as others leave it."""
+    factor = min(4.0, max(0.5, factor))
+    if factor == 1.0:
+        return dict(rates)
+    return {
+        key: Rate(rate.found.times(factor), f"{rate.source}, × {factor:.1f} as the judge's start here")
+        if key.startswith("start ")
+        else rate
+        for key, rate in rates.items()
+    }
+
+
 def model_parameters(folder: Path) -> int:
     """Parameters of a model folder, read from the headers of its safetensors files."""
     total = 0
