@@ -28,23 +28,27 @@ def settled_rates(counts: Counts, measure: bool, earlier: Found, source: str, lo
         earlier: what earlier runs measured, and `source`, their names.
     """
     timed = not counts.prompted or (measure and "judge" not in earlier)
-    measured = _judge(counts, log) if timed else {}
+    measured, factor = _judge(counts, log) if timed else ({}, 1.0)
     if measure:
         measured |= _trainings(counts, earlier, log)
-    rates = known.merged(_defaults(counts), measured, "measured here")
+    rates = known.merged(known.slowed(_defaults(counts), factor), measured, "measured here")
     return known.merged(rates, earlier, source)
 
 
-def _judge(counts: Counts, log: Log) -> Found:
-    """The judge timed on pairs; what asks no language model also says how many tokens it reads."""
+def _judge(counts: Counts, log: Log) -> tuple[Found, float]:
+    """The judge timed on pairs, and how many times the constant its start took (1 where it has no model); what asks no
+    language model also says how many tokens it reads."""
     _, name = resolve(counts.judge)
     log(f"plan: timing the judge {name} on a few pairs")
     samples = {} if counts.prompted else {table: sample.pairs for table, sample in counts.samples.items()}
     rehearsed = rehearse_judge(counts.judge, name, counts.samples["pairs"].shard, samples)
     for table, (tokens, truncated) in rehearsed.lengths.items():
         counts.tokens[table] = tokens_of(counts.samples[table], tokens, truncated, counts.recipe.seed)
-    stage = known.STARTS["gpu" if counts.judge.on_gpu else "cpu"]["stage"]
-    return {"judge": rehearsed.rates, "start judge": [stage + rehearsed.start]}
+    constants = known.STARTS["gpu" if counts.judge.on_gpu else "cpu"]
+    modelled = engines_of(counts.judge) - MODEL_FREE
+    factor = rehearsed.start / constants["engine" if modelled & PROMPTED else "encoder"] if modelled else 1.0
+    stage = constants["stage"] * min(4.0, max(0.5, factor))
+    return {"judge": rehearsed.rates, "start judge": [stage + rehearsed.start]}, factor
 
 
 def _trainings(counts: Counts, earlier: Found, log: Log) -> Found:

@@ -46,7 +46,7 @@ def test_our_own_error_is_found_inside_rays():
 def test_workers_get_whole_shards_whatever_they_compute_on(ray_session, tmp_path, gpus):
     """Ray Data wants a batch size of a stage that has GPUs, which would put parts of shards together: not of ours."""
     shard = Shard(0, (Segment("part-00000.parquet", 0, 4),))
-    plan = Plan(tmp_path.as_uri(), {}, "task", 4, (shard,))
+    plan = Plan(tmp_path.as_uri(), {"part-00000.parquet": "1-a"}, {"part-00000.parquet": 4}, "task", 4)
     stage = Stage("judge", "judgements", "task", dict, {}, 4, None, {}, lambda markers: {}, num_gpus=gpus)
     folder = Folder(str(tmp_path))
     pipeline = _pipeline(stage, plan, [shard], folder, folder)

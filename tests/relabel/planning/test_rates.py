@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from relabel.planning.earlier import differs, rates_of
-from relabel.planning.rates import defaults, merged, model_parameters
+from relabel.planning.rates import defaults, merged, model_parameters, slowed
 from relabel.storage import Folder
 from relabel.tables import Manifest, write_manifest
 
@@ -93,6 +93,16 @@ def test_measurements_replace_defaults_and_say_so():
     found = merged(base, {"judge": [90.0, 100.0, 200.0], "encoder": []}, "measured here")
     assert found["judge"].to_json() == {"value": 100.0, "low": 80.0, "high": 200.0, "source": "measured here"}
     assert found["encoder"] == base["encoder"]
+
+
+def test_constants_go_as_the_judge_started_here():
+    """On a machine where the judge took twice its constant to start, all starts are taken twice, and rates stay."""
+    base = defaults(134_515_008, 22_700_000, 100.0, False, 2, False)
+    found = slowed(base, 2.0)
+    assert found["start training"].found.value == 2 * base["start training"].found.value
+    assert found["start training"].source.endswith("× 2.0 as the judge's start here")
+    assert found["judge"] == base["judge"]
+    assert slowed(base, 50.0)["start ray"].found.value == 4 * base["start ray"].found.value
 
 
 def test_parameters_are_counted_from_the_headers(tmp_path):
