@@ -27,7 +27,7 @@ from tests.jobs.stage_runs import markers, shards_done, write_pairs
 from tests.ray_head import RayHead, ray_head
 
 ROOT = Path(__file__).parents[2]
-PAIRS, SHARD_ROWS = 3000, 10
+PAIRS, SHARD_ROWS = 2000, 10
 SHARDS = PAIRS // SHARD_ROWS
 #: Shards after which the job is stopped.
 ENOUGH = 3
