@@ -38,8 +38,8 @@ lock: $(VENV)/.ready ## resolve the CPU environment anew; the lock holds version
 lock-gpu: $(VENV)/.ready ## resolve the GPU extra without installing it
 	locks/make gpu
 
-benchmarks: $(VENV)/.ready
-	$(RUN) -m benchmarks.judge_rate && $(RUN) -m benchmarks.data_plane
+benchmarks: $(VENV)/.ready ## all comparisons, about two hours; makes the table of docs/benchmarks.md
+	$(RUN) -m benchmarks.suite
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info

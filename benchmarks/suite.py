@@ -1,0 +1,214 @@
+"""All comparisons in one go: each benchmark in a process of its own, one after another, their JSON kept, a table made.
+
+`docs/benchmarks.json` keeps the last result of each comparison with its date and command; the table of
+`docs/benchmarks.md` is made of it and of nothing else. One that was not asked for keeps the result that it had.
+
+Run: `python -m benchmarks.suite` (about two hours on two cores), `… --only data-plane judge-alike`, `… --list`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RECORD, DOCUMENT = ROOT / "docs" / "benchmarks.json", ROOT / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- table: python -m benchmarks.suite -->", "<!-- end of table -->"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One row: what is compared, what is promised, how, and how a result reads.
+
+    Attributes:
+        arguments: module and options, after `python -m benchmarks.`.
+        found: a result as text, for the table.
+    """
+
+    name: str
+    about: str
+    promise: str
+    arguments: str
+    found: Callable[[dict[str, Any]], str]
+
+
+def _ratio(result: dict[str, Any]) -> str:
+    ratios = result["ratio"]
+    return ", ".join(f"{name}: {ratio}" for name, ratio in ratios.items()) if isinstance(ratios, dict) else f"{ratios}"
+
+
+def _alternatives(result: dict[str, Any]) -> str:
+    parts = [f"{name}: {ratio} ×" for name, ratio in result["ratios"].items()]
+    failed = [f"{name} fails: {side['fails']}" for name, side in result["sides"].items() if "fails" in side]
+    return "; ".join(parts + failed).replace("|", "\\|")
+
+
+def _data_plane(result: dict[str, Any]) -> str:
+    return (
+        f"{result['pairs_per_second']:,} pairs/s through judge and adjust over {result['rows']:,} pairs, "
+        f"memory ratio {result['ratio']}, peak {result['adjust']['peak_mib_second_half']:,} MiB"
+    )
+
+
+def _many_shards(result: dict[str, Any]) -> str:
+    return (
+        f"{result['shards']:,} shards: resumed after {result['resume_seconds']} s, driver {result['driver_mib']:,} MiB "
+        f"at most, {result['ray']['shards_per_second']} shards/s through Ray Data"
+    )
+
+
+COMPARISONS = (
+    Comparison(
+        "judge-alike",
+        "the judge stage against one bare `vllm.LLM.generate` call over the same prompts",
+        "≥ 0.97 of its speed",
+        "judge_rate --pairs 256 --repetitions 3 --prompt terse-0-3 --max-document-tokens 96",
+        _ratio,
+    ),
+    Comparison(
+        "judge-shared",
+        "the same where pairs share prefixes: a rubric, a hundred long documents for every query",
+        "≥ 1.3 ×",
+        "judge_rate --workload shared --pairs 300 --repetitions 1",
+        _ratio,
+    ),
+    Comparison(
+        "judge-alternatives",
+        "the judge stage against one prompt at a time with a parsed reply, and against `ray.data.llm`",
+        "≥ 40 ×; not slower",
+        "judge_alternatives --pairs 128",
+        _alternatives,
+    ),
+    Comparison(
+        "reranker-bce",
+        "`train-reranker` against CrossEncoderTrainer, pointwise",
+        "≥ 1.5 × of its better dtype",
+        "reranker_training --pairs 256",
+        _ratio,
+    ),
+    Comparison(
+        "reranker-listnet",
+        "the same, listwise",
+        "≥ 1.5 ×",
+        "reranker_training --pairs 256 --loss listnet --sides ours trainer",
+        _ratio,
+    ),
+    Comparison(
+        "reranker-workers",
+        "two one-core workers against one",
+        "≥ 1.6 ×",
+        "reranker_training --compare workers --pairs 256 --repetitions 2",
+        _ratio,
+    ),
+    Comparison(
+        "data-plane",
+        "a million pairs through judge and adjust with the lexical judge, memory of the second half against the first",
+        "≥ 20,000 pairs/s, ≤ 1.2",
+        "data_plane --rows 1000000",
+        _data_plane,
+    ),
+    Comparison(
+        "data-plane-5m",
+        "five million pairs: is memory what it was for one?",
+        "≥ 20,000 pairs/s, ≤ 1.2",
+        "data_plane --rows 5000000",
+        _data_plane,
+    ),
+    Comparison(
+        "many-shards",
+        "a hundred thousand shards on local disk: driver memory, and a resumed run's start",
+        "< 2 GiB, < 60 s",
+        "many_shards --shards 100000",
+        _many_shards,
+    ),
+    Comparison(
+        "many-shards-s3",
+        "the same on a real S3 server on this machine",
+        "< 2 GiB, < 120 s",
+        "many_shards --shards 100000 --s3",
+        _many_shards,
+    ),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is asked for and render the table; 1 where a benchmark could not be run."""
+    names = [comparison.name for comparison in COMPARISONS]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--list", action="store_true", help="print commands and render the table, run nothing")
+    options = parser.parse_args(arguments)
+    record, failed = json.loads(RECORD.read_text()) if RECORD.exists() else {}, False
+    for comparison in COMPARISONS:
+        if options.list:
+            print(f"{comparison.name}: python -m benchmarks.{comparison.arguments}")
+        elif comparison.name in options.only:
+            print(f"— {comparison.name}", flush=True)
+            result = run(comparison)
+            failed |= result is None
+            if result is not None:
+                record[comparison.name] = {
+                    "at": datetime.now(UTC).isoformat(timespec="seconds"),
+                    "command": f"python -m benchmarks.{comparison.arguments}",
+                    "result": result,
+                }
+                RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    DOCUMENT.write_text(placed(DOCUMENT.read_text(), rendered(record)))
+    return int(failed)
+
+
+def run(comparison: Comparison) -> dict[str, Any] | None:
+    """The JSON of the last line of a benchmark, None where it failed; what it prints is seen."""
+    module, *options = comparison.arguments.split()
+    command = [sys.executable, "-m", f"benchmarks.{module}", *options]
+    last = ""
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            last = line if line.strip() else last
+    if process.returncode:
+        print(f"{comparison.name}: ended with code {process.returncode}", file=sys.stderr)
+        return None
+    return json.loads(last)
+
+
+def rendered(record: dict[str, Any]) -> str:
+    """The record as a Markdown table, a row for every comparison."""
+    lines = ["| what | promised | found | holds | when, load | command |", "|---|---|---|---|---|---|"]
+    for comparison in COMPARISONS:
+        command = f"`python -m benchmarks.{comparison.arguments}`"
+        if comparison.name not in record:
+            lines.append(f"| {comparison.about} | {comparison.promise} | not run yet | | | {command} |")
+            continue
+        entry = record[comparison.name]
+        result = entry["result"]
+        holds = result["holds"]
+        held = all(holds.values()) if isinstance(holds, dict) else holds
+        when = f"{entry['at'][:10]}, {result.get('load_average', 0):.1f}"
+        found = comparison.found(result)
+        lines.append(
+            f"| {comparison.about} | {comparison.promise} | {found} | {'yes' if held else '**no**'} | {when} | "
+            f"`{entry['command']}` |"
+        )
+    machines = {json.dumps(entry["result"].get("machine"), sort_keys=True) for entry in record.values()} - {"null"}
+    for machine in sorted(machines):
+        facts = json.loads(machine)
+        lines += ["", f"Machine: {', '.join(f'{name} {value}' for name, value in facts.items())}."]
+    return "\n".join(lines)
+
+
+def placed(page: str, table: str) -> str:
+    """A page with the table between its two marks put anew."""
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

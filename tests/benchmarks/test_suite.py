@@ -1,0 +1,40 @@
+"""The table of docs/benchmarks.md says what the record says, and nothing else."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks.suite import BEGIN, COMPARISONS, DOCUMENT, END, RECORD, placed, rendered
+
+
+def test_the_document_shows_the_record():
+    """What stands between the marks is made of docs/benchmarks.json."""
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    page = DOCUMENT.read_text()
+    assert placed(page, rendered(record)) == page
+
+
+@pytest.mark.parametrize(("holds", "word"), [(True, "yes"), (False, "**no**"), ({"a": True, "b": False}, "**no**")])
+def test_a_broken_promise_is_shown(holds, word):
+    """A row says whether its promise holds; rows that were not run say so."""
+    result = {"ratio": 0.9, "holds": holds, "load_average": 1.0, "machine": {"cores": 2}}
+    entry = {"at": "2026-01-02T03:04:05", "command": "python -m benchmarks.x", "result": result}
+    lines = rendered({COMPARISONS[0].name: entry}).splitlines()
+    assert f"| 0.9 | {word} | 2026-01-02, 1.0 | `python -m benchmarks.x` |" in lines[2]
+    assert all("not run yet" in line for line in lines[3 : 2 + len(COMPARISONS)])
+    assert lines[-1] == "Machine: cores 2."
+
+
+def test_every_comparison_is_a_benchmark():
+    """Names differ, and each command begins with a module that is there."""
+    assert len({comparison.name for comparison in COMPARISONS}) == len(COMPARISONS)
+    for comparison in COMPARISONS:
+        module = comparison.arguments.split()[0]
+        assert (DOCUMENT.parents[1] / "benchmarks" / f"{module}.py").exists(), comparison.name
+
+
+def test_only_the_marked_part_is_replaced():
+    """What people wrote around the table stays."""
+    assert placed(f"a\n{BEGIN}\nold\n{END}\nb", "new") == f"a\n{BEGIN}\nnew\n{END}\nb"
