@@ -167,7 +167,7 @@ def test_actors_of_a_node_fetch_a_model_once(s3, tmp_path, monkeypatch):
     an interrupted fetch left is no model."""
     monkeypatch.setenv("RELABEL_CACHE", str(tmp_path / "cache"))
     folder, model = tiny_encoder(tmp_path / "model", "mean"), Folder(f"{s3}/model")
-    (folder / "extra.safetensors").write_bytes(np.random.default_rng(0).bytes(20_000_000))
+    (folder / "extra.safetensors").write_bytes(np.random.default_rng(0).bytes(4_000_000))
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     for name in names:
         model.write_bytes(name, (folder / name).read_bytes())
