@@ -278,7 +278,7 @@ class _Training:
             self._meter.show("relabel_training_pairs_per_second", rate)
             self._meter.show("relabel_training_step", self.state.step)
             share = learning_rate_share(self.state.step - 1, self.job.total_steps, self.config.warmup)
-            self._track({"loss": loss, "pairs per second": rate, "share of the peak learning rate": share})
+            self._track({"loss": loss, "pairs_per_second": rate, "learning_rate_share": share})
 
     def _track(self, values: dict[str, float]) -> None:
         """To the tracker of the recipe, which is made at the first call, by the first rank alone."""

@@ -162,8 +162,8 @@ def test_the_tracker_was_told_every_step_and_validation(reference):
     assert [step for step, _ in found["loss"]] == list(range(1, record["steps"] + 1))
     assert [value for _, value in found["loss"]] == pytest.approx(losses(record), rel=1e-5)
     curve = [(point["step"], pytest.approx(point["nDCG@10"], rel=1e-5)) for point in record["validations"]]
-    assert found["validation/nDCG@10"] == curve
-    assert max(value for _, value in found["share of the peak learning rate"]) == 1
+    assert found["validation/nDCG_10"] == curve
+    assert max(value for _, value in found["learning_rate_share"]) == 1
 
 
 def test_queries_seen_include_the_judges(reference):
