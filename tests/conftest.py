@@ -26,7 +26,6 @@ FIRST = (
     "test_families_by_vllm",
     "test_gated_run",
     "test_interrupt",
-    "test_job_submit",
     "test_robustness",
 )
 

@@ -68,8 +68,8 @@ def checkout(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.integration
 @pytest.mark.timeout(900)
+@pytest.mark.chaos(fault="job stopped and submitted again", injected="`ray job stop` in the middle, on a real Ray head")
 def test_a_stopped_job_is_submitted_again_and_goes_on(head, checkout, s3_environment, tmp_path, make_pairs):
     """The documented line uploads little and shows progress; stopped in the middle it keeps its shards and leaves no
     process; submitted again it skips them, and its table is that of an undisturbed job. No log holds a secret."""
@@ -109,7 +109,7 @@ def test_a_stopped_job_is_submitted_again_and_goes_on(head, checkout, s3_environ
     ]
 
 
-@pytest.mark.integration
+@pytest.mark.chaos(fault="job server asked without a token", injected="a request to a real Ray head")
 def test_the_job_server_asks_for_the_token(head):
     """Without the token nobody gets as far as the list of jobs."""
     with pytest.raises(urllib.error.HTTPError) as refused:
