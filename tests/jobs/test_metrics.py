@@ -52,6 +52,7 @@ class Mortal:
 
 
 @pytest.mark.integration
+@pytest.mark.chaos(fault="a worker that dies is counted", injected="SIGKILL; Ray's own exporter is read")
 @pytest.mark.usefixtures("ray_session")
 def test_ray_exports_what_a_stage_and_a_training_record(tmp_path, make_pairs):
     """After 40 pairs, four of them empty, the exporter of this node serves their counts, shards, reasons and workers, a

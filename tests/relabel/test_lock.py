@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -175,8 +176,12 @@ def test_who_was_taken_for_dead_notices_and_stops(folder, quick):
             put(folder, 2, holder())
             threading.Event().wait(30)
 
-    with pytest.raises(FolderInUse, match="this run was taken for dead"):
-        sleep_and_be_taken_over()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a runner of tests may ignore it
+    try:
+        with pytest.raises(FolderInUse, match="this run was taken for dead"):
+            sleep_and_be_taken_over()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (folder / "lock").names() == ["00000002.json"]
 
 
