@@ -43,8 +43,7 @@ from relabel.hardware import facts
 from relabel.judges import JudgeConfig
 from relabel.ledger import finished_shards, marker_name, read_plan
 from relabel.models import local_model
-from relabel.prompts import prompt_named
-from relabel.prompts.encoding import PromptEncoder
+from relabel.prompts.encoding import encoder_of
 from relabel.records import PAIRS
 from relabel.storage import Folder
 from relabel.tables import TableWriter, read_whole
@@ -173,11 +172,7 @@ def prompts_of(config: JudgeConfig, in_order_of_the_pipeline: bool) -> tuple[lis
     Args:
         in_order_of_the_pipeline: different prompts only, in the order of their tokens; else one a pair, in their order.
     """
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(local_model(config.model), trust_remote_code=False)
-    prompt = prompt_named(config.prompt)
-    encoder = PromptEncoder(prompt, tokenizer, config.max_document_tokens, config.max_query_tokens)
+    encoder = encoder_of(config)
     pairs = read_whole(Folder(config.pairs), "pairs")
     encoded = encoder.encode(*(pairs[name].to_pylist() for name in ("query", "title", "text")))
     prompts = [prompt.token_ids for prompt in encoded]

@@ -19,14 +19,12 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.process_tree import MemorySampler
+from benchmarks.sides import hand_over, run_side
 from relabel.hardware import facts
 from relabel.models import local_model
 from relabel.prompts import prompt_named
@@ -35,8 +33,8 @@ from relabel.tables import TableWriter, read_manifest, read_whole
 from train.graded_examples import graded_examples
 
 WANTED = 1.5
-#: How a side's process hands over its result: one line of its output.
-RESULT = "result: "
+#: Options that all sides share.
+SHARED = ("pairs", "model", "prompt", "max_document_tokens", "batch", "micro_batch", "dtype")
 
 
 def main(arguments: list[str] | None = None) -> dict:
@@ -59,7 +57,7 @@ def main(arguments: list[str] | None = None) -> dict:
     options = parser.parse_args(arguments)
     if options.side:
         found = {"trainer": trainer_side, "ours": our_side}[options.side](options)
-        print(RESULT + json.dumps(found), flush=True)
+        hand_over(found)
         return found
     result = measure(options)
     print(json.dumps(result))
@@ -97,7 +95,7 @@ def compare(options: argparse.Namespace) -> dict:
     runs: list[dict[str, dict]] = []
     for repetition in range(options.repetitions):
         order = list(sides) if repetition % 2 == 0 else list(reversed(sides))
-        runs.append({name: run_side(options, sides[name]) for name in order})
+        runs.append({name: run_side("judge_training", options, SHARED, sides[name]) for name in order})
         print(json.dumps(runs[-1]), flush=True)
     rates = {name: statistics.median(run[name]["pairs_per_second"] for run in runs) for name in sides}
     ratios = [run["ours"]["pairs_per_second"] / run["trainer"]["pairs_per_second"] for run in runs]
@@ -121,19 +119,6 @@ def compare(options: argparse.Namespace) -> dict:
         "load_average": os.getloadavg()[0],
         "machine": facts(),
     }
-
-
-def run_side(options: argparse.Namespace, arguments: list[str]) -> dict:
-    """One side in a process of its own, with the greatest memory of its process tree beside its result."""
-    names = ("pairs", "model", "prompt", "max_document_tokens", "batch", "micro_batch", "dtype")
-    shared = [text for name in names for text in (f"--{name.replace('_', '-')}", str(getattr(options, name)))]
-    with tempfile.TemporaryDirectory(prefix="relabel-judge-training-") as out, MemorySampler() as memory:
-        before = memory.now
-        command = [sys.executable, "-m", "benchmarks.judge_training", *shared, *arguments, "--out", out]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        peak = memory.peak(before, memory.now)
-    line = next(line for line in reversed(done.stdout.splitlines()) if line.startswith(RESULT))
-    return json.loads(line.removeprefix(RESULT)) | {"peak_mib": peak}
 
 
 def our_side(options: argparse.Namespace) -> dict:

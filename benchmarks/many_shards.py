@@ -32,10 +32,9 @@ import psutil
 
 from benchmarks.synthetic import write_pairs
 from jobs import shards
-from jobs.judge import JudgeWorker, resolve, summary
+from jobs.judge import JudgeWorker, resolve, stage_of
 from relabel.hardware import facts
 from relabel.judges import JudgeConfig
-from relabel.judges.config import judge_scale
 from relabel.ledger import Marker, MarkerIndex, Plan, commit, finished_shards, plan_stage, read_shard
 from relabel.progress import Progress
 from relabel.storage import Folder
@@ -77,8 +76,9 @@ def _store(s3: bool, scratch: str) -> Iterator[Folder]:
 def measure(options: argparse.Namespace, scratch: Path, out: Folder) -> dict:
     pairs = Folder(scratch / "pairs")
     write_pairs(pairs, options.shards * SHARD_ROWS, 0)
-    config = JudgeConfig(pairs=pairs.uri, engine="lexical", shard_rows=SHARD_ROWS)
-    stage = _stage(config)
+    config = JudgeConfig(pairs=pairs.uri, engine="lexical", shard_rows=SHARD_ROWS, actors=2, num_gpus=0)
+    dtype, name = resolve(config)
+    stage = stage_of(config, name, dtype)
     through_ray = _stopped_run(stage, pairs, out, options.through_ray)
     plan = plan_stage(pairs, out, stage.task_id, SHARD_ROWS)
     fake = _fake_actors(config, plan, pairs, out, options)
@@ -98,22 +98,6 @@ def measure(options: argparse.Namespace, scratch: Path, out: Folder) -> dict:
         "load_average": os.getloadavg()[0],
         "machine": facts(),
     }
-
-
-def _stage(config: JudgeConfig) -> shards.Stage:
-    name = resolve(config)[1]
-    return shards.Stage(
-        name="judge",
-        kind="judgements",
-        task_id=name,
-        worker=JudgeWorker,
-        arguments={"config": config, "expected_id": name},
-        shard_rows=SHARD_ROWS,
-        scale=judge_scale(config),
-        about={"judge_id": name},
-        summary=summary,
-        actors=2,
-    )
 
 
 class _Enough(Exception):

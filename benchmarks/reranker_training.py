@@ -22,22 +22,18 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from itertools import pairwise
 
 from benchmarks.graded_groups import GROUP, write_labels
-from benchmarks.process_tree import MemorySampler
+from benchmarks.sides import hand_over, run_side
 from relabel.hardware import facts
 from relabel.models import local_model
 from relabel.storage import Folder
 from relabel.tables import read_whole
 
 WANTED = {"trainer": 1.5, "workers": 1.6}
-#: How a side's process hands over its result: one line of its output.
-RESULT = "result: "
 #: Side → its options. The Trainer's own default is the model's dropout, 0.1.
 SIDES = {
     "trainer": {
@@ -52,6 +48,8 @@ SIDES = {
         "two workers": ["--side", "ours", "--threads", "1", "--workers", "2"],
     },
 }
+#: Options that all sides share.
+SHARED = ("labels", "loss", "warm_up", "model", "max_length", "batch", "learning_rate")
 
 
 def main(arguments: list[str] | None = None) -> dict:
@@ -77,7 +75,7 @@ def main(arguments: list[str] | None = None) -> dict:
     options = parser.parse_args(arguments)
     if options.side:
         found = {"trainer": trainer_side, "ours": our_side}[options.side](options)
-        print(RESULT + json.dumps(found), flush=True)
+        hand_over(found)
         return found
     with tempfile.TemporaryDirectory(prefix="relabel-reranker-training-") as scratch:
         source = write_labels(Folder(scratch), options.pairs)
@@ -91,7 +89,7 @@ def compare(options: argparse.Namespace) -> dict:
     runs: list[dict[str, dict]] = []
     for repetition in range(options.repetitions):
         order = list(sides) if repetition % 2 == 0 else list(reversed(sides))
-        runs.append({name: run_side(options, sides[name]) for name in order})
+        runs.append({name: run_side("reranker_training", options, SHARED, sides[name]) for name in order})
         print(json.dumps(runs[-1]), flush=True)
     rates = {name: statistics.median(run[name]["pairs_per_second"] for run in runs) for name in sides}
     ratios = ratios_of(options.compare, runs)
@@ -126,19 +124,6 @@ def ratios_of(compared: str, runs: list[dict[str, dict]]) -> dict[str, list[floa
         if default in rates and "ours, dropout 0.1" in rates:
             found.setdefault("both with dropout 0.1", []).append(rates["ours, dropout 0.1"] / rates[default])
     return found
-
-
-def run_side(options: argparse.Namespace, arguments: list[str]) -> dict:
-    """One side in a process of its own, with the greatest memory of its process tree beside its result."""
-    names = ("labels", "loss", "warm_up", "model", "max_length", "batch", "learning_rate")
-    shared = [text for name in names for text in (f"--{name.replace('_', '-')}", str(getattr(options, name)))]
-    with tempfile.TemporaryDirectory(prefix="relabel-reranker-training-") as out, MemorySampler() as memory:
-        before = memory.now
-        command = [sys.executable, "-m", "benchmarks.reranker_training", *shared, *arguments, "--out", out]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        peak = memory.peak(before, memory.now)
-    line = next(line for line in reversed(done.stdout.splitlines()) if line.startswith(RESULT))
-    return json.loads(line.removeprefix(RESULT)) | {"peak_mib": peak}
 
 
 def outcome(options: argparse.Namespace, seconds: list[float], losses: list[float]) -> dict:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -19,12 +19,15 @@ from relabel.judges.config import JUDGE_SPEED, MODEL_FREE, PROMPTED, judge_dtype
 from relabel.judges.panel import check_members, computing, member_configs
 from relabel.ledger import Marker, Shard
 from relabel.lineage import trained_folder
-from relabel.models import PACKAGE_MODELS, check_context, load_tokenizer, local_model
+from relabel.models import PACKAGE_MODELS, check_context, local_model
 from relabel.prompts import asked
 from relabel.prompts.few_shot import example_queries
 from relabel.quarantined import quarantined_pairs
 from relabel.storage import Folder
 from relabel.tables import MANIFEST, Manifest
+
+if TYPE_CHECKING:
+    from jobs.shards import Stage
 
 #: Rows a shard: half a minute of work or so on the hardware named.
 SHARD_ROWS = {"none": 16_384, "gpu": 4_096, "cpu": 256, "encoder": 1_024}
@@ -67,7 +70,7 @@ def judge(config: JudgeConfig, out: Folder, log: Callable[[str], None] = print) 
         LedgerError: where rows were lost or doubled, or `out` holds another judge's work.
     """
     from jobs.cluster import connect
-    from jobs.shards import Stage, run_stage
+    from jobs.shards import run_stage
 
     if config.quarantined:
         again = out / "pairs"
@@ -82,13 +85,20 @@ def judge(config: JudgeConfig, out: Folder, log: Callable[[str], None] = print) 
     log(f"judge: {name}, prompt {config.prompt}, dtype {dtype} ({judge_dtype(config).reason})")
     rows, reason = shard_rows(config)
     log(f"judge: {rows} rows a shard ({reason}); {config.actors} actor(s), {config.num_gpus:g} GPU each")
-    stage = Stage(
+    return run_stage(stage_of(config, name, dtype), Folder(config.pairs), out, log)
+
+
+def stage_of(config: JudgeConfig, name: str, dtype: str) -> Stage:
+    """The sharded stage of a judge whose GPUs are settled, and whose id and dtype `resolve` told."""
+    from jobs.shards import Stage
+
+    return Stage(
         name="judge",
         kind="judgements",
         task_id=name,
         worker=JudgeWorker,
         arguments={"config": config, "expected_id": name},
-        shard_rows=rows,
+        shard_rows=shard_rows(config)[0],
         scale=judge_scale(config),
         about=facts_of(config, name, dtype),
         summary=summary,
@@ -97,7 +107,6 @@ def judge(config: JudgeConfig, out: Folder, log: Callable[[str], None] = print) 
         num_gpus=config.num_gpus,
         environment=actor_environment(config),
     )
-    return run_stage(stage, Folder(config.pairs), out, log)
 
 
 def on_this_cluster(config: JudgeConfig) -> JudgeConfig:
@@ -127,13 +136,9 @@ def resolve(config: JudgeConfig) -> tuple[str, str]:
         classifier.output_order(local_model(config.model), judge_scale(config))
     if config.engine not in PROMPTED:
         return dtype, judge_id(config, dtype)
-    from relabel.prompts.encoding import PromptEncoder
+    from relabel.prompts.encoding import encoder_of
 
-    folder = local_model(config.model)
-    tokenizer = load_tokenizer(folder)
-    prompt = asked(config.prompt, config.examples)
-    encoder = PromptEncoder(prompt, tokenizer, config.max_document_tokens, config.max_query_tokens)
-    check_context(folder, encoder.max_prompt_tokens)
+    check_context(local_model(config.model), encoder_of(config).max_prompt_tokens)
     return dtype, judge_id(config, dtype)
 
 

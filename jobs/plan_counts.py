@@ -9,14 +9,13 @@ from functools import cached_property
 import numpy as np
 
 from jobs.judge import engines_of, on_this_cluster, shard_rows
-from jobs.recipe import FROM_JUDGE, Recipe
+from jobs.recipe import Recipe
+from jobs.run_stages import of_judge
 from relabel.judges import JudgeConfig
 from relabel.judges.base import unjudgeable
 from relabel.judges.config import PROMPTED
-from relabel.models import load_tokenizer, local_model
 from relabel.planning.sample import Sampled, Tokens, sampled, tokens_of
-from relabel.prompts import asked
-from relabel.prompts.encoding import PromptEncoder
+from relabel.prompts.encoding import encoder_of
 from relabel.storage import Folder
 from train.judge_config import JudgeTrainingConfig
 from train.rehearsal import Supervision, judge_supervision, reranker_supervision
@@ -64,8 +63,7 @@ class Counts:
 
     def training(self, training: JudgeTrainingConfig, table: str) -> JudgeTrainingConfig:
         """A section of the judge's training with what it takes from the judge, on a table."""
-        shared = {name: getattr(self.judge, name) for name in FROM_JUDGE}
-        return training.model_copy(update=shared | {"pairs": (self.folder / table).uri})
+        return of_judge(training, self.judge, self.folder / table)
 
     @cached_property
     def graded(self) -> Supervision:
@@ -93,12 +91,9 @@ class Counts:
 
     def _encoded(self, sample: Sampled) -> Tokens:
         """Tokens of a sample's prompts."""
-        prompt = asked(self.judge.prompt, self.judge.examples)
-        judge, tokenizer = self.judge, load_tokenizer(local_model(self.judge.model))
-        encoder = PromptEncoder(prompt, tokenizer, judge.max_document_tokens, judge.max_query_tokens)
         columns = [sample.pairs.column(name).to_pylist() for name in ("query", "title", "text")]
         good = [row for row, texts in enumerate(zip(*columns, strict=True)) if not unjudgeable(*texts)]
-        encoded = encoder.encode(*([column[row] for row in good] for column in columns))
+        encoded = encoder_of(self.judge).encode(*([column[row] for row in good] for column in columns))
         lengths, cut = np.zeros(sample.pairs.num_rows, np.int64), np.zeros(sample.pairs.num_rows, bool)
         lengths[good] = [len(one.token_ids) for one in encoded]
         cut[good] = [one.truncated for one in encoded]

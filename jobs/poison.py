@@ -23,9 +23,10 @@ import pyarrow as pa
 
 from jobs.set_aside import Reasons, Work, set_aside, unreadable
 from relabel.engine import EngineDead
-from relabel.errors import InputError, RelabelError
+from relabel.errors import InputError, RelabelError, in_short
 from relabel.ledger import Segment, Shard
 from relabel.storage import Folder
+from relabel.untrusted import record
 
 #: Deaths of workers in one stage before it fails, and on one shard before it is tried in pieces.
 STAGE_DEATHS, SHARD_DEATHS = 60, 2
@@ -35,6 +36,8 @@ ROW_DEATHS = 2
 PIECES = 16
 #: Rows of one shard that may raise; with more it is the code or the model that is broken.
 RAISING_ROWS = 16
+#: Characters of what a worker raises that are kept.
+SAID = 200
 #: Exit code of a worker whose engine is dead.
 ENGINE_DEAD = 17
 
@@ -150,7 +153,7 @@ class Guarded:
         except BaseException as error:
             if _not_of_a_row(error):
                 raise
-            print(f"shard {shard.index}: {_in_short(error)}; looking for the rows", file=sys.stderr, flush=True)
+            print(f"shard {shard.index}: {in_short(error, SAID)}; looking for the rows", file=sys.stderr, flush=True)
             raising = dict(self._raising([0, shard.rows], reasons, pairs, shard))
             if not raising or len(raising) > RAISING_ROWS:
                 raise
@@ -172,7 +175,7 @@ class Guarded:
                     raise
                 alone = stop - start == 1
                 found |= (
-                    {start: ("worker-raises", _in_short(error))}
+                    {start: ("worker-raises", in_short(error, SAID))}
                     if alone
                     else dict(self._raising([start, stop], reasons, pairs, shard))
                 )
@@ -208,8 +211,8 @@ class Guarded:
 
     def _read(self, shard: Shard) -> Attempt:
         try:
-            return Attempt(**self._out.read_json(_name(shard.index)))
-        except (InputError, TypeError):  # none yet
+            return _attempt(self._out, _name(shard.index))
+        except InputError:  # none yet
             return Attempt(shard.index)
 
     def _write(self, attempt: Attempt) -> None:
@@ -223,7 +226,11 @@ def forgive(out: Folder) -> None:
 
 
 def _attempts(out: Folder) -> list[Attempt]:
-    return [Attempt(**(out / "attempts").read_json(name)) for name in (out / "attempts").names(suffix=".json")]
+    return [_attempt(out, f"attempts/{name}") for name in (out / "attempts").names(suffix=".json")]
+
+
+def _attempt(out: Folder, name: str) -> Attempt:
+    return record(Attempt, out.read_json(name), f"{out.uri}/{name}")
 
 
 def _name(shard: int) -> str:
@@ -246,10 +253,6 @@ def _part(shard: Shard, start: int, stop: int) -> Shard:
 def _not_of_a_row(error: BaseException) -> bool:
     """Whether an error says something about more than a row. Tokenizers panic by a bare BaseException."""
     return isinstance(error, RelabelError | EngineDead | MemoryError | OSError | KeyboardInterrupt | SystemExit)
-
-
-def _in_short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).strip()[:200]}"
 
 
 def _started_again() -> bool:

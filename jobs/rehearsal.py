@@ -19,7 +19,8 @@ from jobs.judge import JudgeWorker, actor_environment
 from relabel.hardware import cores
 from relabel.judges import JudgeConfig
 from relabel.ledger import Segment, Shard
-from relabel.scoring import document_text, score_texts
+from relabel.scoring import encoder_scores
+from relabel.tables import rows_by_key
 from train.config import TrainingConfig
 from train.engine import worker_environment
 from train.rehearsal import Supervision, timed_steps
@@ -101,8 +102,7 @@ class _Judge:
 
     def lengths(self, pairs: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         judged, _, _ = self._worker(pairs, _shard_of(pairs))
-        place = {key: row for row, key in enumerate(_keys(pairs))}
-        rows = [place[key] for key in _keys(judged)]
+        rows = rows_by_key(judged, pairs)
         tokens, truncated = np.zeros(pairs.num_rows, np.int64), np.zeros(pairs.num_rows, bool)
         tokens[rows], truncated[rows] = judged["prompt_tokens"].to_numpy(), judged["truncated"].to_pylist()
         return tokens, truncated
@@ -110,10 +110,6 @@ class _Judge:
 
 def _shard_of(pairs: pa.Table) -> Shard:
     return Shard(0, (Segment("sample", 0, pairs.num_rows),))
-
-
-def _keys(table: pa.Table) -> list[tuple[str, str]]:
-    return list(zip(table["query_id"].to_pylist(), table["doc_id"].to_pylist(), strict=True))
 
 
 class Trainer:
@@ -158,11 +154,9 @@ class _Trainer:
         return timed_steps(supervision, config, threads, gpus, BUDGET_SECONDS / 2)
 
     def encoder(self, model: str, pairs: pa.Table, max_length: int | None) -> tuple[float, float]:
-        titles_and_texts = zip(pairs["title"].to_pylist(), pairs["text"].to_pylist(), strict=True)
-        queries, texts = pairs["query"].to_pylist(), [document_text(*both) for both in titles_and_texts]
         seconds = []
         for size in (2, 2, min(SCORED, pairs.num_rows)):  # the first pays for imports
             started = time.perf_counter()
-            score_texts(model, queries[:size], texts[:size], max_length=max_length)
+            encoder_scores(model, pairs.slice(0, size), max_length)
             seconds.append(time.perf_counter() - started)
         return seconds[1], max(1, size - 2) / max(1e-3, seconds[2] - seconds[1])

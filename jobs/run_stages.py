@@ -50,8 +50,13 @@ def trained_judge(
     """Train from the model of `judge`, with what training and judging must agree on."""
     from train.judge import train_judge
 
+    return _summary(train_judge(of_judge(training, judge, pairs), out, log))
+
+
+def of_judge(training: JudgeTrainingConfig, judge: JudgeConfig, pairs: Folder) -> JudgeTrainingConfig:
+    """A section of the judge's training with what it takes from the judge, on a table."""
     shared = {name: getattr(judge, name) for name in FROM_JUDGE}
-    return _summary(train_judge(training.model_copy(update=shared | {"pairs": pairs.uri}), out, log))
+    return training.model_copy(update=shared | {"pairs": pairs.uri})
 
 
 def judged(judge: JudgeConfig, pairs: Folder, out: Folder, log: Log) -> dict[str, Any]:

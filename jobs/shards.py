@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -22,7 +23,7 @@ from ray.data.datasource import Datasource, ReadTask
 from jobs import interrupt
 from jobs.poison import STAGE_DEATHS, Guarded, forgive
 from jobs.set_aside import legible
-from relabel.errors import RelabelError
+from relabel.errors import InputError, RelabelError
 from relabel.ledger import (
     Marker,
     MarkerIndex,
@@ -125,7 +126,8 @@ def _run(stage: Stage, pairs: Folder, out: Folder, lock: Lock, log: Callable[[st
             interrupt.check()
             lock.check()
     finally:
-        index.flush()
+        with suppress(InputError):  # what stopped the stage is what is to be told: the index is a copy
+            index.flush()
     markers = finished_shards(out, plan)
     about = stage.about | stage.summary(list(markers.values()))
     manifest = reconcile(out, plan, markers, stage.kind, stage.scale, about)

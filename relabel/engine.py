@@ -16,9 +16,12 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from relabel.config import Config
+from relabel.errors import in_short
 from relabel.hardware import cores, has_gpu
 
 Runner = Literal["generate", "pooling"]
+#: Characters of an engine's last words that are kept.
+SAID = 300
 
 
 class EngineConfig(Config):
@@ -167,7 +170,7 @@ class Engine:
         try:
             emptied = self._engine.reset_prefix_cache()
         except Exception as error:
-            raise EngineDead(_in_short(error)) from error
+            raise EngineDead(in_short(error, SAID)) from error
         if not emptied:
             raise RuntimeError("vLLM kept its prefix cache: this shard would depend on the one before")
         return _bisected(call, prompts) if prompts else []
@@ -187,11 +190,7 @@ def _bisected(call: Callable[[list], list[Any]], prompts: list) -> list[Any]:
         half = len(prompts) // 2
         return _bisected(call, prompts[:half]) + _bisected(call, prompts[half:])
     except Exception as error:
-        raise EngineDead(_in_short(error)) from error
-
-
-def _in_short(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip()[:300]}"
+        raise EngineDead(in_short(error, SAID)) from error
 
 
 def engine_options(

@@ -7,6 +7,11 @@ and exits with its `exit_code` (listed in the README).
 from __future__ import annotations
 
 
+def in_short(error: BaseException, most: int) -> str:
+    """Kind of an error and its message, of which at most so many characters."""
+    return f"{type(error).__name__}: {str(error).strip()[:most]}"
+
+
 class RelabelError(Exception):
     """An error with a place, a finding, a wish and a next step.
 

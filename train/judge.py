@@ -28,7 +28,7 @@ from train.judge_config import JudgeTrainingConfig
 from train.judge_task import JudgeTask
 from train.launch import launch
 from train.record import finished, shown_counts, write_record
-from train.supervision import query_texts, split_queries
+from train.supervision import Written, query_texts, split_queries
 
 
 def train_judge(config: JudgeTrainingConfig, out: Folder, log: Callable[[str], None] = print) -> dict[str, Any]:
@@ -62,23 +62,7 @@ def train_judge(config: JudgeTrainingConfig, out: Folder, log: Callable[[str], N
     held = _spread(held, config.validation_pairs)
     supervision.write_table("validation.parquet", pa.Table.from_pylist(held, schema=EXAMPLES))
     log(f"queries: {len(split.train):,} for training, {len(split.validation):,} held out ({len(held):,} pairs)")
-    written = write_examples(
-        pairs,
-        supervision,
-        prompt,
-        split.train,
-        balance=config.balance,
-        augment=config.augment,
-        limit=config.pairs_per_epoch,
-        epochs=config.epochs,
-        batch=config.batch,
-        ranks=config.workers,
-        seed=config.seed,
-        lengths=task.row_lengths,
-        queries_per_document=config.queries_per_document,
-        other_queries=config.other_queries,
-        other_weight=config.other_weight,
-    )
+    written = examples_of(task, pairs, split.train)
     log(f"supervision: {shown_counts(written.counts)}")
     outcome = launch(task, config, written.epochs, supervision, out, log)
     extra = {
@@ -91,6 +75,28 @@ def train_judge(config: JudgeTrainingConfig, out: Folder, log: Callable[[str], N
     seen = split.seen | queries_behind(config.model) | example_queries(prompt)
     seen |= set(manifest.about.get("example_queries", ()))  # what showed a model how to write the queries of the table
     return write_record(out, "judge", config, config.model, outcome, written.counts, seen, extra)
+
+
+def examples_of(task: JudgeTask, pairs: Folder, queries: set[str]) -> Written:
+    """The batches of a training on these queries of a pairs table, written where the task looks for them."""
+    config = task.config
+    return write_examples(
+        pairs,
+        task.validation,
+        task.prompt,
+        queries,
+        balance=config.balance,
+        augment=config.augment,
+        limit=config.pairs_per_epoch,
+        epochs=config.epochs,
+        batch=config.batch,
+        ranks=config.workers,
+        seed=config.seed,
+        lengths=task.row_lengths,
+        queries_per_document=config.queries_per_document,
+        other_queries=config.other_queries,
+        other_weight=config.other_weight,
+    )
 
 
 def _spread(rows: list[dict], most: int) -> list[dict]:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from relabel.models import load_tokenizer, local_model
+from relabel.models import local_model
 from relabel.prompts import Prompt, asked
 from relabel.storage import Folder
 from train.grade_losses import GRADE_LOSSES, pairwise
@@ -50,10 +50,9 @@ class JudgeTask:
 
     @cached_property
     def encoder(self):
-        from relabel.prompts.encoding import PromptEncoder
+        from relabel.prompts.encoding import encoder_of
 
-        tokenizer = load_tokenizer(self.source)
-        return PromptEncoder(self.prompt, tokenizer, self.config.max_document_tokens, self.config.max_query_tokens)
+        return encoder_of(self.config)
 
     def build_model(self):
         import torch

@@ -22,14 +22,14 @@ from relabel.records import LABELS, Scale
 from relabel.storage import Folder
 from relabel.tables import TableWriter, read_manifest, read_whole
 from train.config import TrainingConfig
-from train.graded_examples import graded_examples, write_examples
+from train.graded_examples import graded_examples
+from train.judge import examples_of
 from train.judge_config import JudgeTrainingConfig
 from train.judge_task import JudgeTask
 from train.loop import Task, on_device
-from train.losses import LOSSES
-from train.reranker import RerankerConfig, RerankerTask
+from train.reranker import RerankerConfig, RerankerTask, groups_of
 from train.shuffle import EpochFiles
-from train.supervision import query_texts, split_queries, write_groups
+from train.supervision import query_texts, split_queries
 
 #: A validated pair costs a third of a trained one: no backward pass.
 VALIDATED = 1 / 3
@@ -68,12 +68,7 @@ def judge_supervision(config: JudgeTrainingConfig, files: Folder) -> Supervision
     queries = set(query_texts(pairs, "pairs").values())
     split = split_queries(queries, config.validation_fraction, config.validation_queries, config.seed, set())
     held = sum(row["fingerprint"] in split.validation for row in graded_examples(pairs, prompt))
-    written = write_examples(
-        pairs, files, prompt, split.train, balance=config.balance, augment=config.augment, limit=config.pairs_per_epoch,
-        epochs=config.epochs, batch=config.batch, ranks=config.workers, seed=config.seed, lengths=task.row_lengths,
-        queries_per_document=config.queries_per_document, other_queries=config.other_queries,
-        other_weight=config.other_weight,
-    )  # fmt: skip
+    written = examples_of(task, pairs, split.train)
     return _counted(task, config, files, written.epochs, min(held, config.validation_pairs))
 
 
@@ -99,10 +94,7 @@ def reranker_supervision(config: RerankerConfig, pairs: Folder, files: Folder, e
             label is not None and query_fingerprint(query) in split.validation
             for query, label in zip(table["query"].to_pylist(), table["label"].to_pylist(), strict=True)
         )
-    written = write_groups(
-        labels, files, split.train, loss_grouping=LOSSES[config.loss].grouping, group=config.group,
-        epochs=config.epochs, batch=config.batch, ranks=config.workers, seed=config.seed, lengths=task.row_lengths,
-    )  # fmt: skip
+    written = groups_of(task, labels, split.train)
     return _counted(task, config, files, written.epochs, held)
 
 

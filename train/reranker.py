@@ -30,7 +30,7 @@ from train.loop import Ranks, on_device
 from train.losses import LOSSES
 from train.ranking import mean_ndcg
 from train.record import finished, shown_counts, write_record
-from train.supervision import Split, label_queries, query_texts, split_queries, write_groups
+from train.supervision import Split, Written, label_queries, query_texts, split_queries, write_groups
 
 VALIDATION = pa.schema(
     [
@@ -252,18 +252,7 @@ def train_reranker(config: RerankerConfig, out: Folder, log: Callable[[str], Non
     task = RerankerTask(config, supervision)
     supervision.write_table("validation.parquet", rows)
     log(f"queries: {len(split.train):,} for training, {len(split.validation):,} held out ({rows.num_rows:,} pairs)")
-    written = write_groups(
-        labels,
-        supervision,
-        split.train,
-        loss_grouping=LOSSES[config.loss].grouping,
-        group=config.group,
-        epochs=config.epochs,
-        batch=config.batch,
-        ranks=config.workers,
-        seed=config.seed,
-        lengths=task.row_lengths,
-    )
+    written = groups_of(task, labels, split.train)
     log(f"supervision: {shown_counts(written.counts)}")
     outcome = launch(task, config, written.epochs, supervision, out, log)
     behind = [manifest.about.get("judge_folder"), *(manifest.about.get("selected_on") or [])]
@@ -279,6 +268,23 @@ def train_reranker(config: RerankerConfig, out: Folder, log: Callable[[str], Non
     }
     seen = split.seen | inherited | queries_behind(config.model)
     return write_record(out, "reranker", config, config.model, outcome, written.counts, seen, extra)
+
+
+def groups_of(task: RerankerTask, labels: Folder, queries: set[str]) -> Written:
+    """The batches of a training on these queries of a labels table, written where the task looks for them."""
+    config = task.config
+    return write_groups(
+        labels,
+        task.validation,
+        queries,
+        loss_grouping=LOSSES[config.loss].grouping,
+        group=config.group,
+        epochs=config.epochs,
+        batch=config.batch,
+        ranks=config.workers,
+        seed=config.seed,
+        lengths=task.row_lengths,
+    )
 
 
 def _seen_by_judge(uri: str) -> set[str]:

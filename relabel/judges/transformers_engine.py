@@ -13,9 +13,8 @@ import numpy as np
 from relabel.hardware import compute_dtype, cores
 from relabel.judges.base import PromptedJudge
 from relabel.judges.config import JudgeConfig, judge_id
-from relabel.models import load_tokenizer, local_model
-from relabel.prompts import asked
-from relabel.prompts.encoding import PromptEncoder
+from relabel.models import local_model
+from relabel.prompts.encoding import encoder_of
 
 
 class TransformersScorer:
@@ -72,8 +71,6 @@ def _float32_head(model) -> None:
 def build(config: JudgeConfig) -> PromptedJudge:
     folder = local_model(config.model)
     dtype = compute_dtype(config.dtype, config.on_gpu).value
-    tokenizer = load_tokenizer(folder)
-    prompt = asked(config.prompt, config.examples)
-    encoder = PromptEncoder(prompt, tokenizer, config.max_document_tokens, config.max_query_tokens)
+    encoder = encoder_of(config)
     scorer = TransformersScorer(folder, config, dtype, encoder.label_token_ids)
     return PromptedJudge(judge_id(config, dtype), encoder, scorer)

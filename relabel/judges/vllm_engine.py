@@ -13,9 +13,8 @@ from relabel.engine import Engine
 from relabel.hardware import compute_dtype
 from relabel.judges.base import PromptedJudge
 from relabel.judges.config import JudgeConfig, judge_id
-from relabel.models import load_tokenizer, local_model
-from relabel.prompts import asked
-from relabel.prompts.encoding import PromptEncoder
+from relabel.models import local_model
+from relabel.prompts.encoding import encoder_of
 
 
 class VllmScorer:
@@ -53,8 +52,6 @@ class VllmScorer:
 def build(config: JudgeConfig) -> PromptedJudge:
     folder = local_model(config.model)
     dtype = compute_dtype(config.dtype, config.on_gpu).value
-    tokenizer = load_tokenizer(folder)
-    prompt = asked(config.prompt, config.examples)
-    encoder = PromptEncoder(prompt, tokenizer, config.max_document_tokens, config.max_query_tokens)
+    encoder = encoder_of(config)
     scorer = VllmScorer(folder, config, dtype, encoder.label_token_ids, encoder.max_prompt_tokens)
     return PromptedJudge(judge_id(config, dtype), encoder, scorer)

@@ -95,13 +95,13 @@ def plan_stage(pairs: Folder, out: Folder, task_id: str, shard_rows: int) -> Pla
             changed = sorted(name for name in {*plan.inputs, *inputs} if plan.inputs.get(name) != inputs.get(name))
             raise changed_input(out.uri, pairs, changed)
         return plan
-    rows = at_once(lambda part: _part_rows(pairs, part), manifest.parts)
+    rows = part_rows(pairs, manifest.parts)
     duplicate = duplicate_key(pairs, manifest.parts)
     if duplicate:
         raise InputError(
             pairs.uri, f"the key {duplicate} in two rows", "each (query_id, doc_id) once", "run `relabel prepare` on it"
         )
-    plan = Plan(pairs.uri, inputs, dict(zip(manifest.parts, rows, strict=True)), task_id, shard_rows)
+    plan = Plan(pairs.uri, inputs, rows, task_id, shard_rows)
     out.write_json(PLAN, asdict(plan))
     return plan
 
@@ -178,6 +178,11 @@ def content_fingerprint(folder: Folder, name: str) -> str:
         return f"{size}-{hashlib.sha256(stream.read()).hexdigest()[:16]}"
 
 
-def _part_rows(folder: Folder, part: str) -> int:
-    with folder.open(part) as stream:
-        return pq.read_metadata(stream).num_rows
+def part_rows(folder: Folder, parts: list[str]) -> dict[str, int]:
+    """Part → rows, by its footer, several parts at once."""
+
+    def rows(part: str) -> int:
+        with folder.open(part) as stream:
+            return pq.read_metadata(stream).num_rows
+
+    return dict(zip(parts, at_once(rows, parts), strict=True))

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from relabel.ledger import cut_shards, read_shard
+from relabel.ledger import cut_shards, part_rows, read_shard
 from relabel.planning.uncertain import DRAWS, Uncertain
 from relabel.records import PAIRS
 from relabel.storage import Folder
@@ -57,7 +56,7 @@ def sampled(pairs: Folder, count: int, shard_rows: int, seed: int) -> Sampled:
         seed: of the choice of shards and rows.
     """
     random = np.random.default_rng(seed)
-    shards = cut_shards({part: _rows(pairs, part) for part in read_manifest(pairs, "pairs").parts}, shard_rows)
+    shards = cut_shards(part_rows(pairs, read_manifest(pairs, "pairs").parts), shard_rows)
     chosen = random.permutation(len(shards))[:SHARDS_READ]
     read = [read_shard(pairs, shards[number]) for number in sorted(chosen.tolist())]
     together = pa.concat_tables([PAIRS.empty_table(), *read])
@@ -93,8 +92,3 @@ def tokens_of(sample: Sampled, lengths: np.ndarray, truncated: np.ndarray, seed:
 def _distinct(shard: pa.Table) -> int:
     """Rows of a shard that differ in query, title or text; texts that only differ behind the cut count as different."""
     return shard.group_by(["query", "title", "text"]).aggregate([]).num_rows
-
-
-def _rows(pairs: Folder, part: str) -> int:
-    with pairs.open(part) as stream:
-        return pq.read_metadata(stream).num_rows

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from relabel.errors import InputError
+from relabel.models import load_tokenizer, local_model
+from relabel.prompts import asked
 from relabel.prompts.prompt import Prompt
 
 #: Stand-ins for query and document while the chat template is rendered once.
@@ -135,6 +137,14 @@ class PromptEncoder:
         if len(set(ids)) != len(ids):
             raise InputError(f"prompt {self.prompt.name!r}", f"grade tokens {ids}", "a different token for each grade")
         return ids
+
+
+def encoder_of(config: Any) -> PromptEncoder:
+    """The encoder of a judge's configuration (`model`, `prompt`, `examples` and the token budgets); raises as
+    `local_model` and `PromptEncoder` do."""
+    tokenizer = load_tokenizer(local_model(config.model))
+    prompt = asked(config.prompt, config.examples)
+    return PromptEncoder(prompt, tokenizer, config.max_document_tokens, config.max_query_tokens)
 
 
 def _filled(template: str, query: str, document: str) -> str:
