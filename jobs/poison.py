@@ -261,6 +261,9 @@ def _started_again() -> bool:
 
     if not ray.is_initialized():
         return False
+    context = ray.get_runtime_context()
+    if context.get_actor_id() is None:  # a driver or a task: Ray asserts that only actors ask
+        return False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own property calls one that Ray has deprecated
-        return ray.get_runtime_context().was_current_actor_reconstructed
+        return context.was_current_actor_reconstructed

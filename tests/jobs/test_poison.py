@@ -85,6 +85,15 @@ def test_nothing_is_written_where_nothing_happens(tmp_path, pairs):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.integration
+def test_a_driver_and_a_task_are_no_actors_that_started_again(ray_session):
+    """Where Ray runs in this very process, too: it asserts that nobody but an actor asks."""
+    import ray
+
+    assert poison._started_again() is False
+    assert ray.get(ray.remote(lambda: poison._started_again()).remote()) is False
+
+
 def test_rows_that_raise_are_set_aside_in_their_place(tmp_path, pairs):
     """Each alone, in the order and with the source that they have in the shard, counted by reason."""
     guarded = Guarded(work_that(raising("text 11", "text 59")), Folder(tmp_path), "judge")
