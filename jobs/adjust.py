@@ -22,7 +22,7 @@ from relabel.lineage import write_queries_seen
 from relabel.promises.learn import PROMISE, learn
 from relabel.records import JUDGEMENTS, QUARANTINE, Scale
 from relabel.storage import Folder
-from relabel.tables import Manifest, read_manifest, read_parts, read_whole
+from relabel.tables import Manifest, counted, read_manifest, read_parts, read_whole
 
 #: Rows a shard where the judgements were not made by `relabel judge` over the same pairs.
 SHARD_ROWS = 16_384
@@ -42,7 +42,7 @@ class AdjustWorker:
     def __call__(self, pairs: pa.Table, shard: Shard) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
         judged = self._of(pairs, shard)
         labels = adjust_rows(pairs, judged, *self._scales, self._rule, self._judge)
-        return labels, QUARANTINE.empty_table(), {"actions": dict(Counter(labels["action"].to_pylist()))}
+        return labels, QUARANTINE.empty_table(), {"actions": counted(labels["action"])}
 
     def _of(self, pairs: pa.Table, shard: Shard) -> pa.Table:
         if self._aligned:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from relabel.errors import ConfigError, InputError
 from relabel.hardware import cores
@@ -24,7 +25,7 @@ from relabel.prompts import asked
 from relabel.prompts.few_shot import example_queries
 from relabel.quarantined import quarantined_pairs
 from relabel.storage import Folder
-from relabel.tables import MANIFEST, Manifest
+from relabel.tables import MANIFEST, Manifest, counted
 
 if TYPE_CHECKING:
     from jobs.shards import Stage
@@ -48,13 +49,13 @@ class JudgeWorker:
 
     def __call__(self, pairs: pa.Table, shard: Shard) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
         judged = self._judge.judge(pairs, shard.source)
-        grades = Counter(judged.judgements["grade"].to_pylist())
+        grades = counted(judged.judgements["grade"])
         facts = {
             "tokens": judged.tokens,
-            "truncated": sum(judged.judgements["truncated"].to_pylist()),
-            "off_label_mass": float(sum(judged.judgements["off_label_mass"].to_pylist())),
+            "truncated": pc.sum(judged.judgements["truncated"]).as_py() or 0,
+            "off_label_mass": pc.sum(judged.judgements["off_label_mass"]).as_py() or 0.0,
             "grades": {str(grade): grades[grade] for grade in sorted(grades)},
-            "quarantined": dict(Counter(judged.quarantined["reason"].to_pylist())),
+            "quarantined": counted(judged.quarantined["reason"]),
         }
         return judged.judgements, judged.quarantined, facts
 

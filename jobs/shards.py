@@ -8,6 +8,7 @@ shards in flight at most, and the stage ends by reconciling (see `relabel.ledger
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -40,7 +41,7 @@ from relabel.ledger import (
     reconcile,
 )
 from relabel.lock import Lock, held
-from relabel.metrics import ShardMeter
+from relabel.metrics import StageMeter
 from relabel.progress import Progress
 from relabel.records import Scale
 from relabel.storage import Folder
@@ -118,10 +119,11 @@ def _run(stage: Stage, pairs: Folder, out: Folder, lock: Lock, log: Callable[[st
         log(f"{stage.name}: {len(done)} of {len(plan.shards)} shards are done already, going on with {len(todo)}")
     forgive(out)
     progress = Progress(stage.name, plan.rows, sum(marker.rows_in for marker in done.values()), stage.unit, log)
-    index = MarkerIndex(out)
+    index, meter = MarkerIndex(out), StageMeter(stage.name)
     try:
         for marker in _committed(stage, plan, todo, pairs, out):
             index.add(marker)
+            meter.committed(marker)
             progress.advance(marker.rows_in)
             interrupt.check()
             lock.check()
@@ -247,7 +249,7 @@ class _Worker:
     def __init__(
         self, stage: str, make: Callable[..., ShardWorker], arguments: dict[str, Any], out: Folder, most_deaths: int
     ):
-        self._failure, self._meter = None, ShardMeter(stage)
+        self._failure, self._is = None, _this_worker()
         try:
             self._work = Guarded(make(**arguments), out, stage, most_deaths)
         except RelabelError as error:  # Ray tells of an actor that could not be made in text alone
@@ -264,7 +266,7 @@ class _Worker:
         rows, quarantined, facts = self._work(pairs, shard)
         finished = started + time.monotonic() - begun  # a wall clock may jump meanwhile
         check_keys(legible(pairs) if quarantined.num_rows else pairs, rows, quarantined, f"shard {shard.index}")
-        facts = facts | {"worker": self._meter.shard(shard.rows, finished - started, facts)}
+        facts = facts | {"worker": self._is}
         return _row(
             shard,
             rows=_packed(rows),
@@ -273,6 +275,13 @@ class _Worker:
             started=started,
             finished=finished,
         )
+
+
+def _this_worker() -> dict[str, Any]:
+    """What a marker says of the worker that did its shard (see `Marker.worker`)."""
+    context = ray.get_runtime_context() if ray.is_initialized() else None
+    ids = {"node": context.get_node_id(), "actor": context.get_actor_id()} if context else {}
+    return ids | {"process": os.getpid()}
 
 
 class _Sink:

@@ -1,15 +1,17 @@
 """Metrics for Prometheus through Ray's own exporter: what sharded stages and trainings count, and under which names.
 
 Every node of a Ray cluster that has `ray[default]` exports them at the `MetricsExportPort` of `ray.nodes()`;
-`deploy/grafana-relabel.json` is a board of them. They are recorded once a shard or step, not on the hot path. A shard
-that is done twice because its commit failed counts twice: the books are the markers, not these.
+`deploy/grafana-relabel.json` is a board of them. A stage records them in its driver, once
+a committed shard (`StageMeter`), so that they are the books' own numbers; a training in its workers, once a step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from relabel.ledger import Marker
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,11 @@ class Metric:
 #: Upper bounds of the shard histogram's buckets, seconds.
 BOUNDS = [1, 3, 10, 30, 60, 120, 300, 600, 1800, 3600]
 METRICS: dict[str, Metric] = {
-    "relabel_pairs": Metric("counter", "Rows that workers of a sharded stage have done", ("stage",)),
+    "relabel_pairs": Metric("counter", "Rows of committed shards", ("stage",)),
     "relabel_tokens": Metric("counter", "Prompt tokens that engines were given", ("stage",)),
     "relabel_quarantined": Metric("counter", "Rows that went to quarantine", ("stage", "reason")),
     "relabel_shard_seconds": Metric("histogram", "Seconds of work of a shard", ("stage",)),
-    "relabel_worker_starts": Metric("counter", "Workers (engines) that were made", ("stage",)),
+    "relabel_worker_starts": Metric("counter", "Workers (engines) that did a shard", ("stage",)),
     "relabel_worker_restarts": Metric("counter", "Those of them that took the place of a dead one", ("stage",)),
     "relabel_training_pairs": Metric("counter", "Query-document pairs trained on", ("training",)),
     "relabel_training_loss": Metric("gauge", "Loss of the last step", ("training",)),
@@ -83,33 +85,29 @@ class Meter:
         return self._made[name]
 
 
-class ShardMeter:
-    """Records the shards of one worker of a stage, and says which worker it is.
+class StageMeter:
+    """Records a sharded stage in its driver, by the markers that were committed: counts are those of the books.
+
+    Ray loses what a worker recorded in the seconds before its end, and a stage's workers end with their last shard.
 
     Args:
         stage: the stage's name.
     """
 
     def __init__(self, stage: str):
-        import ray
-
         self._meter = Meter(stage=stage)
-        self._worker: dict[str, Any] = {}
-        self._meter.count("relabel_worker_starts", 1)
-        if ray.is_initialized():
-            context = ray.get_runtime_context()
-            again = context.get_actor_id() and context.was_current_actor_reconstructed
-            self._meter.count("relabel_worker_restarts", 1 if again else 0)
-            self._worker = {"node": context.get_node_id(), "actor": context.get_actor_id()}
+        self._processes: dict[Any, set[tuple]] = defaultdict(set)
 
-    def shard(self, rows: int, seconds: float, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Record a shard; returns what its marker says of the worker: node, actor and process."""
-        import os
-
-        self._meter.count("relabel_pairs", rows)
+    def committed(self, marker: Marker) -> None:
+        """Count a shard, and its worker where it is the first of that process."""
+        facts = marker.facts
+        self._meter.count("relabel_pairs", marker.rows_in)
         self._meter.count("relabel_tokens", facts.get("tokens") or 0)
-        self._meter.observe("relabel_shard_seconds", seconds)
-        reasons = facts.get("quarantined")
-        for reason, bad in (reasons if isinstance(reasons, Mapping) else {}).items():
+        self._meter.observe("relabel_shard_seconds", marker.busy_seconds)
+        for reason, bad in marker.quarantined_by_reason.items():
             self._meter.count("relabel_quarantined", bad, reason=reason)
-        return self._worker | {"process": os.getpid()}
+        node, actor, process = marker.worker
+        if (node, process) not in self._processes[actor]:
+            self._meter.count("relabel_worker_starts", 1)
+            self._meter.count("relabel_worker_restarts", 1 if self._processes[actor] else 0)
+            self._processes[actor].add((node, process))

@@ -79,7 +79,7 @@ def status_of(markers: list[Marker], shards: int, rows: int, now: float) -> Tabl
     window = max(RECENT_SECONDS, RECENT_SHARDS * max(marker.busy_seconds for marker in markers))
     lately = [marker for marker in markers if marker.finished > newest - window]
     spent = newest - min(marker.started for marker in lately)
-    workers = {_worker(marker) for marker in lately if now - marker.finished <= window}
+    workers = {marker.worker for marker in lately if now - marker.finished <= window}
     named = any("worker" in marker.facts for marker in markers)
     return TableStatus(
         shards,
@@ -98,20 +98,14 @@ def status_of(markers: list[Marker], shards: int, rows: int, now: float) -> Tabl
 def _reasons(markers: Iterable[Marker]) -> dict[str, int]:
     found: Counter[str] = Counter()
     for marker in markers:
-        reasons = marker.facts.get("quarantined")
-        found.update(reasons if isinstance(reasons, dict) else {"unnamed": marker.quarantined})
-    return {reason: rows for reason, rows in found.items() if rows}
-
-
-def _worker(marker: Marker) -> tuple:
-    worker = marker.facts.get("worker") or {}
-    return worker.get("node"), worker.get("actor"), worker.get("process")
+        found.update(marker.quarantined_by_reason)
+    return dict(found)
 
 
 def _restarts(markers: Iterable[Marker]) -> int:
     """An actor that Ray makes again keeps its id and gets another process."""
     processes = defaultdict(set)
-    for node, actor, process in map(_worker, markers):
+    for node, actor, process in (marker.worker for marker in markers):
         if actor:
             processes[actor].add((node, process))
     return sum(len(found) - 1 for found in processes.values())

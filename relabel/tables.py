@@ -110,6 +110,11 @@ def rows_by_key(wanted: pa.Table, table: pa.Table) -> np.ndarray:
     return np.array([row.get(key, -1) for key in keys_of(wanted)], np.int64)
 
 
+def counted(values: pa.ChunkedArray) -> dict[Any, int]:
+    """How often each value occurs, in the order of its first row."""
+    return {row["values"]: row["counts"] for row in values.value_counts().to_pylist()}
+
+
 def quarantine_table(pairs: pa.Table, reasons: list[tuple[str, str] | None], source: str, stage: str) -> pa.Table:
     """Quarantine rows for those pairs of a stage that have a reason; `source` is file:first row."""
     file, _, first = source.rpartition(":")

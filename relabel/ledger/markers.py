@@ -44,6 +44,19 @@ class Marker:
     finished: float
     facts: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def worker(self) -> tuple[Any, Any, Any]:
+        """Node, actor and process that did it, each None where unknown; an actor made again has another process."""
+        worker = self.facts.get("worker") or {}
+        return worker.get("node"), worker.get("actor"), worker.get("process")
+
+    @property
+    def quarantined_by_reason(self) -> dict[str, int]:
+        """Its quarantined rows by reason, `unnamed` where the number alone is known."""
+        reasons = self.facts.get("quarantined")
+        found = reasons if isinstance(reasons, dict) else {"unnamed": self.quarantined}
+        return {reason: rows for reason, rows in found.items() if rows}
+
 
 #: Columns of an index file: a marker's fields, its facts as JSON.
 INDEXED = pa.schema(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, log_expit, softmax
 
 #: Where the optimiser stops; the objective is a mean of log-losses.
 PRECISION = {"maxiter": 500, "ftol": 1e-11, "gtol": 1e-7}
@@ -28,7 +27,8 @@ class OrdinalModel:
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Probabilities of the grades, [rows, grades]; rows sum to 1."""
-        return softmax(self.logprobs(features), axis=1)
+        found = np.exp(self.logprobs(features))
+        return found / found.sum(axis=1, keepdims=True)
 
 
 def fit_ordinal(features: np.ndarray, classes: np.ndarray, grades: int, l2: float) -> OrdinalModel:
@@ -66,6 +66,11 @@ def _unpacked(values: np.ndarray, grades: int) -> tuple[np.ndarray, np.ndarray]:
     return values[0] - np.concatenate([[0.0], np.cumsum(gaps)]), values[grades - 1 :]
 
 
+def _log_expit(values: np.ndarray) -> np.ndarray:
+    """log σ(x). Scipy's takes longer to import than a judge's actors need for all else that is ours."""
+    return -np.logaddexp(0, -values)
+
+
 def _logprobs(eta: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """log(σ(a) − σ(b)) = log σ(a) + log σ(−b) + log(1 − e^{b−a}) with a = θ_k + η, b = θ_{k+1} + η: no difference of
     near-equal numbers."""
@@ -73,8 +78,8 @@ def _logprobs(eta: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     zero = np.zeros((len(eta), 1))
     between = np.log(-np.expm1(np.diff(thresholds)))
     return (
-        np.hstack([zero, log_expit(above)])
-        + np.hstack([log_expit(-above), zero])
+        np.hstack([zero, _log_expit(above)])
+        + np.hstack([_log_expit(-above), zero])
         + np.concatenate([[0.0], between, [0.0]])
     )
 
@@ -90,8 +95,8 @@ def _objective(values: np.ndarray, features: np.ndarray, classes: np.ndarray, gr
     lower = eta + np.concatenate([thresholds, [-np.inf]])[classes]
     gap = -np.diff(thresholds)
     middle = np.bincount(classes, minlength=grades)[1:-1] / rows
-    likelihood = np.mean(log_expit(upper) + log_expit(-lower)) + middle @ np.log(-np.expm1(-gap))
-    pull, push = expit(-upper), expit(lower)  # d log P / da and −d log P / db
+    likelihood = np.mean(_log_expit(upper) + _log_expit(-lower)) + middle @ np.log(-np.expm1(-gap))
+    pull, push = np.exp(_log_expit(-upper)), np.exp(_log_expit(lower))  # d log P / da and −d log P / db
     by_threshold = np.bincount(classes, pull, grades)[1:] - np.bincount(classes, push, grades)[:-1]
     later = np.cumsum(by_threshold[::-1])[::-1][1:] / rows  # every later threshold moves with a gap
     by_gap = (middle / np.expm1(gap) - later) * gap

@@ -84,10 +84,10 @@ class CutSink(_Sink):
     RELABEL_CHAOS_CUT names the file that says that it has happened, in the driver's environment.
     """
 
-    def __init__(self, out: Folder, task_id: str, shards: dict[int, Shard]):
+    def __init__(self, out: Folder, task_id: str):
         driver = os.getpid() if os.environ.get("RELABEL_CHAOS_CUT_DRIVER") else None
         folder = CutFolder(out.uri, "markers/00003.json", Path(os.environ["RELABEL_CHAOS_CUT"]), driver)
-        super().__init__(folder, task_id, shards)
+        super().__init__(folder, task_id)
 
 
 class CutFolder(Folder):
