@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 LOCK := locks/cpu.txt
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: demo test test-unit chaos environment lint lock lock-gpu benchmarks clean
+.PHONY: demo test test-unit test-long chaos environment lint lock lock-gpu benchmarks clean
 
 demo: $(VENV)/.ready ## the whole job on this machine's Python documentation
 	$(VENV)/bin/relabel demo --out $(or $(OUT),runs/demo)
@@ -15,6 +15,9 @@ test: $(VENV)/.ready ## all tests, in two processes (tests/conftest.py says in w
 
 test-unit: $(VENV)/.ready ## tests without Ray, vLLM, training or S3
 	$(RUN) -m pytest -m "not integration and not end_to_end"
+
+test-long: $(VENV)/.ready ## tests that `make test` has no minutes for: others show the same in parts
+	$(RUN) -m pytest --long
 
 chaos: $(VENV)/.ready ## every fault, TIMES times in a row; the table of docs/reliability.md is made from what came out
 	$(RUN) -m tests.chaos.run --times $(or $(TIMES),1) && $(RUN) -m tests.chaos.table

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from jobs import interrupt
 from relabel.errors import RelabelError
@@ -14,8 +17,8 @@ from relabel.hardware import cores
 LOCAL_OBJECT_STORE = 1 << 30
 #: Seconds without any progress after which Ray Data gives up: a shard may be slow, GPUs may take hours to come.
 PATIENCE_SECONDS = 24 * 3600
-#: How often a local Ray is started before giving up.
-START_CHANCES = 3
+#: Seconds that a local Ray has to start in.
+START_SECONDS = 180
 #: Workers in a row that may die while they start, e.g. with their node, before a stage fails.
 START_DEATHS = 3
 
@@ -44,15 +47,16 @@ def connect(log: Callable[[str], None] = print) -> None:
 
 
 def _start(logical: int, log: Callable[[str], None]) -> None:
-    """Start Ray here. Ray gives its node 30 s to come up, which a busy machine exceeds: it gets three chances.
+    """Start Ray here.
 
     Raises:
-        RelabelError: where it used them up.
+        RelabelError: where it does not come up within `START_SECONDS`.
     """
     import ray
 
-    for chance in range(1, START_CHANCES + 1):
-        try:
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # seconds to start, and nobody takes this machine
+    try:
+        with _patience(log):
             ray.init(
                 address="local",  # never a cluster that happens to run on this machine
                 num_cpus=logical,
@@ -61,19 +65,46 @@ def _start(logical: int, log: Callable[[str], None]) -> None:
                 logging_level="WARNING",
                 log_to_driver=os.environ.get("RELABEL_WORKER_LOGS") == "1",
             )
-            return
-        except Exception as error:  # Ray raises the bare class
-            if "timed out during startup" not in str(error):
-                raise
-            if chance == START_CHANCES:
-                raise RelabelError(
-                    "Ray on this machine",
-                    f"no start within 30 s, {START_CHANCES} times",
-                    "a machine that is not wholly taken by other work",
-                    "let the other work end and give the same command again: what is finished is kept",
-                ) from None
-            log("ray: did not start within 30 s on this busy machine, trying again")
-            ray.shutdown()
+    except Exception as error:  # Ray raises the bare class
+        if "timed out during startup" not in str(error):
+            raise
+        raise RelabelError(
+            "Ray on this machine",
+            f"no start within {START_SECONDS} s",
+            "a machine that is not wholly taken by other work",
+            "let the other work end and give the same command again: what is finished is kept",
+        ) from None
+
+
+@contextmanager
+def _patience(log: Callable[[str], None]) -> Iterator[None]:
+    """In here Ray waits `START_SECONDS` for its own node to come up, not the 30 s that it has no setting for.
+
+    On a busy machine its agents take longer to import what they need, and a new try would begin from nothing.
+    """
+    from ray._private import services
+
+    ask = services.get_node
+    end = time.monotonic() + START_SECONDS
+
+    def patient(*arguments: Any, **options: Any) -> Any:
+        told = False
+        while True:
+            try:
+                return ask(*arguments, **options)
+            except RuntimeError:
+                if time.monotonic() > end:
+                    raise
+                if not told and time.monotonic() > end - START_SECONDS + 30:
+                    log("ray: still starting on this busy machine")
+                    told = True
+                time.sleep(0.2)
+
+    services.get_node = patient
+    try:
+        yield
+    finally:
+        services.get_node = ask
 
 
 def gpus() -> float:

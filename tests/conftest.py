@@ -30,17 +30,23 @@ FIRST = (
 )
 
 
+#: Markers of tests that `make test` leaves out, each with the option that runs those alone, and what they are.
+TIERS = {"chaos": "that inject faults", "long": "that take minutes to show what others show in parts"}
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--chaos", action="store_true", help="run the tests that inject faults, and no others")
+    for tier, what in TIERS.items():
+        parser.addoption(f"--{tier}", action="store_true", help=f"run the tests {what}, and no others")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave faults to who asks for them; put the modules that take minutes first, so that none is left at the end."""
-    wanted = config.getoption("--chaos")
-    others = [item for item in items if bool(item.get_closest_marker("chaos")) != wanted]
+    """Leave tiers to who asks for them; put the modules that take minutes first, so that none is left at the end."""
+    wanted = {tier for tier in TIERS if config.getoption(f"--{tier}")}
+    of = {item: {tier for tier in TIERS if item.get_closest_marker(tier)} for item in items}
+    others = [item for item in items if not (of[item] & wanted if wanted else not of[item])]
     if others:
         config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if bool(item.get_closest_marker("chaos")) == wanted]
+        items[:] = [item for item in items if item not in set(others)]
     items.sort(key=lambda item: FIRST.index(item.path.stem) if _takes_minutes(item) else len(FIRST))
 
 

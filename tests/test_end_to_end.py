@@ -14,14 +14,12 @@ from relabel.records import JUDGEMENTS, LABELS, PAIRS, RANKINGS
 from relabel.storage import Folder
 from relabel.tables import read_manifest, read_whole
 
-#: The demo's recipe, cut to what shows that every stage works, and with written questions learned first.
+#: The demo's recipe, cut to what shows that every stage works.
 SMALL = (
     "prepare.max_queries=8",
     "prepare.first_stage.depth=10",
     "held_out.max_queries=4",
     "test.max_queries=8",
-    "generation={documents: 12, near: 2, least_similarity: -1, kv_cache_gib: 1, max_document_tokens: 64}",
-    "weak_training={batch: 2, balance: natural, queries_per_document: 3, other_queries: 2, validation_fraction: 0}",
     "judge_training.epochs=1",
     "judge_training.pairs_per_epoch=16",
     "judge_training.validation_pairs=16",
@@ -31,23 +29,29 @@ SMALL = (
     "evaluate.resamples=200",
     "evaluate.permutations=500",
 )
+#: Questions that a language model writes, learned first.
+WRITTEN = (
+    "generation={documents: 12, near: 2, least_similarity: -1, kv_cache_gib: 1, max_document_tokens: 64}",
+    "weak_training={batch: 2, balance: natural, queries_per_document: 3, other_queries: 2, validation_fraction: 0}",
+)
 
 
-def _demo(out: Path) -> subprocess.CompletedProcess:
+def _demo(out: Path, assignments: tuple[str, ...]) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "jobs.demo", "--out", str(out)]
-    command += [part for assignment in SMALL for part in ("--set", assignment)]
+    command += [part for assignment in assignments for part in ("--set", assignment)]
     return subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=1500)
 
 
 @pytest.mark.integration
 @pytest.mark.end_to_end
 @pytest.mark.timeout(1800)
-def test_the_whole_job_from_collection_to_report(tmp_path):
+@pytest.mark.parametrize("more", [(), pytest.param(WRITTEN, marks=pytest.mark.long)], ids=["demo", "written"])
+def test_the_whole_job_from_collection_to_report(tmp_path, more):
     """One command makes every table and the report; the same command again finds everything done."""
-    first = _demo(tmp_path / "run")
+    first = _demo(tmp_path / "run", SMALL + more)
     assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-3000:]
     run = Folder(tmp_path / "run")
-    _tables_are_as_documented(run)
+    _tables_are_as_documented(run, {"weak/written": PAIRS, "weak": PAIRS} if more else {})
     _labels_keep_their_history(run)
     _evidence_is_not_circular(run)
     record = run.read_json("run.json")
@@ -59,19 +63,17 @@ def test_the_whole_job_from_collection_to_report(tmp_path):
     assert "http://" not in report.replace("http://www.w3.org", "")
     last_line = first.stdout.strip().splitlines()[-1]
     assert last_line == f"report: {tmp_path / 'run'}/report.html"
-    again = _demo(tmp_path / "run")
+    again = _demo(tmp_path / "run", SMALL + more)
     assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-3000:]
     stages = [line for line in again.stdout.splitlines() if line.startswith("— ")]
     assert len(stages) == len(record["stages"])
     assert all(line.endswith("done already") for line in stages)
 
 
-def _tables_are_as_documented(run: Folder) -> None:
+def _tables_are_as_documented(run: Folder, more: dict) -> None:
     (judge,) = {name.split("/")[1] for name in run.names("judgements/", recursive=True)}
     tables = {
         "pairs": PAIRS,
-        "weak/written": PAIRS,
-        "weak": PAIRS,
         "human": PAIRS,
         "held_out": PAIRS,
         "test": PAIRS,
@@ -79,6 +81,7 @@ def _tables_are_as_documented(run: Folder) -> None:
         "labels/keep": LABELS,
         "labels/replace": LABELS,
         "evidence": RANKINGS,
+        **more,
     }
     for name, schema in tables.items():
         folder = run / name

@@ -25,8 +25,8 @@ class TrainingConfig(Config):
         workers: Ray Train workers; more than one: data parallel.
         threads: torch threads a worker; default: this machine's cores divided by the workers.
         gpus: GPUs a worker; default: 1 where the cluster has GPUs, else 0.
-        zero_stage: DeepSpeed ZeRO stage: what is partitioned over the workers. One worker in float32 has nothing to
-            partition: stage 0 then.
+        zero_stage: DeepSpeed ZeRO stage: what is partitioned over the workers, to save memory. Default: stage 1 in
+            bfloat16; in float32 nothing (stage 0), which exchanges least, and never anything where one worker is alone.
         dtype: of the computation; weights and optimizer keep float32 in any case.
         checkpoint_steps: validate and save every so many steps (and at the end of an epoch).
         validation_fraction: share of the queries held out to choose the best step; 0: the last step is exported.
@@ -49,7 +49,7 @@ class TrainingConfig(Config):
     workers: int = Field(1, ge=1)
     threads: int | None = Field(None, ge=1)
     gpus: float | None = Field(None, ge=0)
-    zero_stage: Literal[1, 2, 3] = 1
+    zero_stage: Literal[1, 2, 3] | None = None
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     checkpoint_steps: int = Field(100, ge=1)
     validation_fraction: float = Field(0.1, ge=0, lt=1)

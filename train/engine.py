@@ -42,16 +42,22 @@ def worker_environment(threads: int, gpus: float) -> dict[str, str]:
 
 
 def zero_stage(config: TrainingConfig, dtype: str) -> int:
-    """The ZeRO stage that is used: `config.zero_stage`, but 0 where there is nothing to partition.
+    """The ZeRO stage that is used: what the recipe says, else 1 in bfloat16 and 0 in float32.
 
-    One worker in float32 has no other to share with and needs no float32 copy beside its weights; ZeRO would copy all
-    gradients nevertheless, a seventh of a step on a CPU.
+    ZeRO keeps the optimizer's float32 copies, which bfloat16 needs in any case. In float32 it saves memory alone, and
+    costs: its copies of all gradients are a seventh of a step on a CPU, and after each step the weights travel, too. So
+    one worker, which has no other to share with, never partitions in float32.
     """
-    return 0 if config.workers == 1 and dtype == "float32" else config.zero_stage
+    if dtype == "float32" and (config.workers == 1 or not config.zero_stage):
+        return 0
+    return config.zero_stage or 1
 
 
 def build_engine(model: torch.nn.Module, groups: list[dict[str, Any]], config: TrainingConfig, dtype: str) -> Any:
-    """A DeepSpeed engine over `model` with AdamW on `groups` (parameter groups with their peak learning rates)."""
+    """A DeepSpeed engine over `model` with AdamW on `groups` (parameter groups with their peak learning rates).
+
+    Without ZeRO it exchanges no gradients; several workers do by `train.exchange`, before each `step` that updates.
+    """
     import deepspeed
 
     if os.environ.get("DS_ACCELERATOR") == "cpu":
@@ -72,7 +78,7 @@ def build_engine(model: torch.nn.Module, groups: list[dict[str, Any]], config: T
         },
     )
     if not zero_stage(config, dtype):
-        engine.enable_backward_allreduce = False  # with itself: copies all gradients twice for nothing
+        engine.enable_backward_allreduce = False  # copies all gradients twice, even for one worker
     return engine
 
 

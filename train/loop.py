@@ -28,6 +28,7 @@ from train import checkpoints
 from train.checkpoints import State
 from train.config import TrainingConfig
 from train.engine import build_engine, choose_device, load_weights, release_free_memory, zero_stage
+from train.exchange import GradientExchange
 from train.shuffle import identity_hash
 from train.tracking import Tracker, tracker
 
@@ -167,6 +168,7 @@ class _Training:
         self._told = 0.0
         self._meter = Meter(training=job.out.uri.rpartition("/")[2])
         self._tracker: Tracker | None = None
+        self._exchange: GradientExchange | None = None
 
     def tell(self, line: str) -> None:
         if self.ranks.rank == 0:
@@ -187,6 +189,8 @@ class _Training:
         groups = self.task.parameter_groups(model)
         self._peaks = [group["lr"] for group in groups]
         self.engine = build_engine(model, groups, self.config, self.dtype)
+        if self.ranks.count > 1 and not zero_stage(self.config, self.dtype):
+            self._exchange = GradientExchange(self.engine.module)
         if self.state.step and not other:
             checkpoints.restore(self.folder, self.engine, self.state)
         if self.state.step:
@@ -263,6 +267,8 @@ class _Training:
             batch = on_device(self.task.collate(rows.slice(start, at_once)), self.device)
             loss = self.task.loss(self.engine, batch)
             self.engine.backward(loss)
+            if self._exchange and self.engine.is_gradient_accumulation_boundary():
+                self._exchange.average()
             self.engine.step()
             losses.append(float(loss.detach()))
         if self.device == "cpu" and (self.state.step + 1) % TRIM_STEPS == 0:

@@ -67,6 +67,16 @@ def test_lost_node_and_a_new_one(cluster, pairs, whole, tmp_path, troubled, tall
     tally.same_tables(whole, out)
 
 
+@pytest.mark.chaos(fault="node lost for good", injected="SIGKILL to a raylet with an actor; no room for it elsewhere")
+def test_lost_node_for_good(cluster, pairs, whole, tmp_path, troubled, tally):
+    """The other nodes' actors do what is left; the lost one's shards are done where an actor has nothing left to do."""
+    troubled(pause=0.3)
+    out, extra = Folder(tmp_path / "out"), add_node(cluster)
+    with meanwhile(lambda: extra.node_id in nodes(out), lambda: cluster.remove_node(extra, allow_graceful=False)):
+        judged(settings(pairs, actors=3, num_gpus=NODE_GPUS), out)
+    tally.same_tables(whole, out)
+
+
 @pytest.mark.chaos(fault="node lost", injected="SIGKILL to a raylet with an actor, another node has room for it")
 def test_lost_node(cluster, pairs, whole, tmp_path, troubled, tally):
     """Its actor starts again on another node; blocks that were in its memory are read again."""

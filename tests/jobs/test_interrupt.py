@@ -54,7 +54,7 @@ def test_interrupted_training_says_how_to_go_on(tmp_path):
     write_labels(Folder(tmp_path / "labels"), topic_pairs(queries=40, documents=8))
     out = Folder(tmp_path / "out")
     arguments = ["--labels", str(tmp_path / "labels"), "--model", str(tmp_path / "encoder"), "--out", out.uri]
-    arguments += ["--batch", "4", "--epochs", "12", "--max-length", "32", "--checkpoint-steps", "10"]
+    arguments += ["--batch", "4", "--epochs", "8", "--max-length", "32", "--checkpoint-steps", "10"]
     process = start_stage("train_reranker", arguments, tmp_path / "log")
     log = _interrupted(process, tmp_path / "log", lambda: newest(out / "checkpoints") is not None)
     assert "stopped; finished work is kept. To go on: relabel train-reranker --labels" in log

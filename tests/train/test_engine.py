@@ -13,11 +13,13 @@ from train.config import TrainingConfig
 from train.engine import build_engine, full_weights, zero_stage
 
 
-def test_one_float32_worker_partitions_nothing():
-    """ZeRO where there are several workers, or float32 copies to keep beside bfloat16 weights; else none."""
+def test_what_is_partitioned():
+    """In float32 what the recipe says, and nothing where one worker is alone; bfloat16 keeps float32 copies by ZeRO."""
     assert zero_stage(TrainingConfig(workers=1, zero_stage=3), "float32") == 0
     assert zero_stage(TrainingConfig(workers=1, zero_stage=3), "bfloat16") == 3
     assert zero_stage(TrainingConfig(workers=2, batch=16, zero_stage=2), "float32") == 2
+    assert zero_stage(TrainingConfig(workers=2, batch=16), "float32") == 0
+    assert zero_stage(TrainingConfig(workers=2, batch=16), "bfloat16") == 1
 
 
 @pytest.fixture(scope="module")

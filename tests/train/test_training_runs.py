@@ -227,7 +227,9 @@ def test_training_stops_early(place, ray_session):
     assert (place / "early" / "model" / "model.safetensors").exists()
 
 
-@pytest.mark.parametrize(("method", "zero_stage"), [("full", 1), ("lora", 3)])
+@pytest.mark.parametrize(
+    ("method", "zero_stage"), [pytest.param("full", 1, marks=pytest.mark.long), ("lora", 3)], ids=["full", "lora"]
+)
 def test_judge(place, ray_session, method, zero_stage):
     """A judge trains full (ZeRO 1) and as an adapter (ZeRO 3), and leaves what vLLM and transformers load."""
     from transformers import AutoModelForCausalLM
