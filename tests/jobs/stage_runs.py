@@ -33,11 +33,9 @@ def start_stage(stage: str, arguments: list[str], log: Path) -> subprocess.Popen
         return subprocess.Popen(command, cwd=root, stdout=stream, stderr=stream, start_new_session=True)
 
 
-def finish_stage(stage: str, arguments: list[str], log: Path, seconds: float = 400) -> None:
-    """Run it to its end; the end of its log is in the error where it fails."""
-    process = start_stage(stage, arguments, log)
-    code = process.wait(seconds)
-    assert code == 0, log.read_text()[-3000:]
+def options(values: dict) -> list[str]:
+    """These fields of a configuration as the command line has them."""
+    return [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def kill_when(process: subprocess.Popen, condition: Callable[[], bool], seconds: float = 300) -> None:

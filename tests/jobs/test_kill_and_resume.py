@@ -14,7 +14,7 @@ from jobs.judge import judge
 from relabel.judges import JudgeConfig
 from relabel.storage import Folder
 from relabel.tables import read_manifest, read_whole
-from tests.jobs.stage_runs import kill_when, markers, shards_done, start_stage, write_pairs
+from tests.jobs.stage_runs import kill_when, markers, options, shards_done, start_stage, write_pairs
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]
 
@@ -75,11 +75,6 @@ def test_killed_vllm_runs_end_like_an_undisturbed_one(tmp_path, make_pairs, rows
     judge(JudgeConfig(**common), killed)
     assert {index: markers(killed)[index] for index in kept} == kept
     _same_tables(whole, killed)
-
-
-def options(values: dict) -> list[str]:
-    """These fields as the command line has them."""
-    return [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def _same_tables(one: Folder, other: Folder) -> None:
