@@ -18,18 +18,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow.fs as pafs
 import torch
 import torch.distributed as dist
 
 from relabel.errors import InputError
 from relabel.storage import Folder
+from relabel.storage_errors import explained
 from relabel.untrusted import record, safe_names
 from train.engine import full_weights
 
 STATE = "state.json"
 WEIGHTS = "weights.safetensors"
 ENGINE = "deepspeed"
+COPIED_AT_ONCE = 16 << 20
 #: Makes every torch.load one that builds tensors and plain values alone.
 FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
@@ -128,15 +129,35 @@ def save_weights(weights: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def upload(local: Path, folder: Folder) -> None:
-    """Copy a local folder's files into `folder`."""
-    folder.filesystem.create_dir(folder.path(), recursive=True)
-    pafs.copy_files(str(local), folder.path(), pafs.LocalFileSystem(), folder.filesystem)
+    """Copy a local folder's files into `folder`; raises InputError where the store refuses one.
+
+    `pyarrow.fs.copy_files` closes what it wrote in a destructor, where an error is printed and lost.
+    """
+    for path in sorted(path for path in local.rglob("*") if path.is_file()):
+        name = path.relative_to(local).as_posix()
+        if folder.is_local:
+            Path(folder.path(name)).parent.mkdir(parents=True, exist_ok=True)
+        with (
+            explained(f"{folder.uri}/{name}"),
+            path.open("rb") as source,
+            folder.filesystem.open_output_stream(folder.path(name)) as sink,
+        ):
+            shutil.copyfileobj(source, sink, COPIED_AT_ONCE)
 
 
 def download(folder: Folder, local: Path) -> None:
     """Copy the files of `folder` into a local folder."""
-    safe_names(folder.names(recursive=True), folder.uri)
-    pafs.copy_files(folder.path(), str(local), folder.filesystem, pafs.LocalFileSystem())
+    names = folder.names(recursive=True)
+    safe_names(names, folder.uri)
+    for name in names:
+        path = local / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            explained(f"{folder.uri}/{name}"),
+            folder.filesystem.open_input_stream(folder.path(name)) as source,
+            path.open("wb") as sink,
+        ):
+            shutil.copyfileobj(source, sink, COPIED_AT_ONCE)
 
 
 def remove_tree(folder: Folder) -> None:

@@ -1,4 +1,4 @@
-"""The DeepSpeed engine: which ZeRO stage, and that a checkpoint of one float32 worker brings its optimizer back."""
+"""The DeepSpeed engine: which ZeRO stage, checkpoints that bring the optimizer back, and how they are copied."""
 
 import os
 
@@ -95,3 +95,16 @@ def test_a_state_of_other_types_is_refused(tmp_path):
     Folder(tmp_path).write_json("step-00000001/state.json", {"step": "../../1"})
     with pytest.raises(InputError, match=r"state\.json: found step: '\.\./\.\./1'"):
         checkpoints.newest(Folder(tmp_path))
+
+
+def test_files_are_copied_into_a_folder_and_back(tmp_path):
+    """With their folders, on local disk."""
+    (tmp_path / "from" / "inside").mkdir(parents=True)
+    (tmp_path / "from" / "inside" / "a").write_bytes(b"a")
+    (tmp_path / "from" / "b").write_bytes(b"")
+    folder = Folder(tmp_path / "to")
+    checkpoints.upload(tmp_path / "from", folder)
+    assert folder.names(recursive=True) == ["b", "inside/a"]
+    checkpoints.download(folder, tmp_path / "back")
+    assert (tmp_path / "back" / "inside" / "a").read_bytes() == b"a"
+    assert (tmp_path / "back" / "b").read_bytes() == b""
