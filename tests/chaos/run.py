@@ -40,12 +40,13 @@ def main() -> int:
         lines += found
         failed += code != 0
         print(f"pass {time + 1} of {options.times}: {sum(line['passed'] for line in found)} of {len(found)} passed")
-    record = summarised(lines, options.times)
+    named = f"python -m tests.chaos.run --times {options.times} {' '.join(options.tests)}"
+    record = summarised(lines, named if options.tests else f"make chaos TIMES={options.times}")
     (ROOT / options.out).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     return int(failed > 0)
 
 
-def summarised(lines: list[dict], times: int) -> dict:
+def summarised(lines: list[dict], command: str) -> dict:
     """One entry a test: what was injected, times tried and passed, rows lost and doubled, seconds of a try."""
     entries: dict[str, dict] = {}
     for line in lines:
@@ -62,7 +63,7 @@ def summarised(lines: list[dict], times: int) -> dict:
         entry["seconds"].append(line["seconds"])
     machine = {"cores": cores(), "system": platform.platform(), "python": platform.python_version()}
     return {
-        "command": f"make chaos TIMES={times}",
+        "command": command,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "relabel": __version__,
         "machine": machine,
