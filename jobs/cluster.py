@@ -85,7 +85,7 @@ def _patience(log: Callable[[str], None]) -> Iterator[None]:
     from ray._private import services
 
     ask = services.get_node
-    end = time.monotonic() + START_SECONDS
+    begun = time.monotonic()
 
     def patient(*arguments: Any, **options: Any) -> Any:
         told = False
@@ -93,9 +93,10 @@ def _patience(log: Callable[[str], None]) -> Iterator[None]:
             try:
                 return ask(*arguments, **options)
             except RuntimeError:
-                if time.monotonic() > end:
+                waited = time.monotonic() - begun
+                if waited > START_SECONDS:
                     raise
-                if not told and time.monotonic() > end - START_SECONDS + 30:
+                if not told and waited > 30:
                     log("ray: still starting on this busy machine")
                     told = True
                 time.sleep(0.2)

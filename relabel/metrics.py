@@ -1,8 +1,8 @@
 """Metrics for Prometheus through Ray's own exporter: what sharded stages and trainings count, and under which names.
 
 Every node of a Ray cluster that has `ray[default]` exports them at the `MetricsExportPort` of `ray.nodes()`;
-`deploy/grafana-relabel.json` is a board of them. A stage records them in its driver, once
-a committed shard (`StageMeter`), so that they are the books' own numbers; a training in its workers, once a step.
+`deploy/grafana-relabel.json` is a board of them. A stage records them in its driver, once a committed shard
+(`StageMeter`), so that they are the books' own numbers; a training in its workers, once a step.
 """
 
 from __future__ import annotations

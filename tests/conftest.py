@@ -42,11 +42,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave tiers to who asks for them; put the modules that take minutes first, so that none is left at the end."""
     wanted = {tier for tier in TIERS if config.getoption(f"--{tier}")}
-    of = {item: {tier for tier in TIERS if item.get_closest_marker(tier)} for item in items}
-    others = [item for item in items if not (of[item] & wanted if wanted else not of[item])]
+    kept, others = [], []
+    for item in items:
+        tiers = {tier for tier in TIERS if item.get_closest_marker(tier)}
+        (kept if (tiers & wanted if wanted else not tiers) else others).append(item)
     if others:
         config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item not in set(others)]
+        items[:] = kept
     items.sort(key=lambda item: FIRST.index(item.path.stem) if _takes_minutes(item) else len(FIRST))
 
 

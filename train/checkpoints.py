@@ -129,35 +129,29 @@ def save_weights(weights: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def upload(local: Path, folder: Folder) -> None:
-    """Copy a local folder's files into `folder`; raises InputError where the store refuses one.
-
-    `pyarrow.fs.copy_files` closes what it wrote in a destructor, where an error is printed and lost.
-    """
-    for path in sorted(path for path in local.rglob("*") if path.is_file()):
-        name = path.relative_to(local).as_posix()
-        if folder.is_local:
-            Path(folder.path(name)).parent.mkdir(parents=True, exist_ok=True)
-        with (
-            explained(f"{folder.uri}/{name}"),
-            path.open("rb") as source,
-            folder.filesystem.open_output_stream(folder.path(name)) as sink,
-        ):
-            shutil.copyfileobj(source, sink, COPIED_AT_ONCE)
+    """Copy a local folder's files into `folder`; raises InputError where the store refuses one."""
+    source = Folder(local)
+    _copy(source, folder, source.names(recursive=True))
 
 
 def download(folder: Folder, local: Path) -> None:
-    """Copy the files of `folder` into a local folder."""
+    """Copy the files of `folder` into a local folder; raises InputError where one cannot be read or written."""
     names = folder.names(recursive=True)
     safe_names(names, folder.uri)
+    _copy(folder, Folder(local), names)
+
+
+def _copy(source: Folder, target: Folder, names: list[str]) -> None:
+    """`pyarrow.fs.copy_files` would close what it wrote in a destructor, where an error is printed and lost."""
     for name in names:
-        path = local / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_local:
+            Path(target.path(name)).parent.mkdir(parents=True, exist_ok=True)
         with (
-            explained(f"{folder.uri}/{name}"),
-            folder.filesystem.open_input_stream(folder.path(name)) as source,
-            path.open("wb") as sink,
+            explained(f"{source.uri}/{name} to {target.uri}"),
+            source.filesystem.open_input_stream(source.path(name)) as reading,
+            target.filesystem.open_output_stream(target.path(name)) as writing,
         ):
-            shutil.copyfileobj(source, sink, COPIED_AT_ONCE)
+            shutil.copyfileobj(reading, writing, COPIED_AT_ONCE)
 
 
 def remove_tree(folder: Folder) -> None:

@@ -22,6 +22,7 @@ from relabel.judges import JudgeConfig
 from relabel.records import KEY, QUARANTINE
 from relabel.storage import Folder
 from relabel.tables import Manifest, keys_of, read_manifest, read_whole
+from tests.jobs import stage_runs
 from tests.jobs.stage_runs import shards_done, write_pairs
 
 #: Rows of the table, and of a shard.
@@ -175,7 +176,5 @@ def driver(arguments: list[str], log: Path, trouble: dict | None = None, **envir
 
 def options(config: JudgeConfig, out: Folder) -> list[str]:
     """The command line of `judged`."""
-    return [
-        *("judge", "--pairs", config.pairs, "--engine", config.engine, "--prompt", config.prompt, "--out", out.uri),
-        *("--shard-rows", str(config.shard_rows), "--actors", str(config.actors)),
-    ]
+    told = {name: getattr(config, name) for name in ("pairs", "engine", "prompt", "shard_rows", "actors")}
+    return ["judge", *stage_runs.options(told), "--out", out.uri]

@@ -97,14 +97,23 @@ def test_a_state_of_other_types_is_refused(tmp_path):
         checkpoints.newest(Folder(tmp_path))
 
 
-def test_files_are_copied_into_a_folder_and_back(tmp_path):
-    """With their folders, on local disk."""
+def check_copying(tmp_path, folder):
     (tmp_path / "from" / "inside").mkdir(parents=True)
     (tmp_path / "from" / "inside" / "a").write_bytes(b"a")
     (tmp_path / "from" / "b").write_bytes(b"")
-    folder = Folder(tmp_path / "to")
     checkpoints.upload(tmp_path / "from", folder)
     assert folder.names(recursive=True) == ["b", "inside/a"]
     checkpoints.download(folder, tmp_path / "back")
     assert (tmp_path / "back" / "inside" / "a").read_bytes() == b"a"
     assert (tmp_path / "back" / "b").read_bytes() == b""
+
+
+def test_files_are_copied_into_a_folder_and_back(tmp_path):
+    """With their folders, on local disk."""
+    check_copying(tmp_path, Folder(tmp_path / "to"))
+
+
+@pytest.mark.integration
+def test_files_are_copied_to_a_store_and_back(tmp_path, s3):
+    """With their folders, on S3."""
+    check_copying(tmp_path, Folder(s3) / "to")
