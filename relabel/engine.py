@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +24,8 @@ from relabel.hardware import cores, has_gpu
 Runner = Literal["generate", "pooling"]
 #: Characters of an engine's last words that are kept.
 SAID = 300
+#: Seconds between two looks at whether the engine's processes live.
+PULSE = 1.0
 
 
 class EngineConfig(Config):
@@ -109,6 +113,9 @@ class Engine:
     On CPU vLLM binds the OpenMP threads of the thread that makes the engine; Ray Data makes an actor in one thread and
     calls it in another, for which that binding was not made.
 
+    vLLM starts processes of its own (one for each GPU of `tensor_parallel_size`). Its `LLM` can wait for ever for the
+    answer of one that was killed; so whoever waits for an answer here also watches the processes.
+
     Args:
         folder: local model folder (safetensors).
         longest: tokens of the longest prompt with its answer.
@@ -120,6 +127,7 @@ class Engine:
 
         self._thread = ThreadPoolExecutor(1, "engine")
         self._engine = self._thread.submit(LLM, **engine_options(folder, config, dtype, longest, runner)).result()
+        self._processes = active_children()
 
     def answers(self, prompts: list[list[int]], sampling: Any) -> list[Any]:
         """vLLM's output for each prompt, None where the engine refuses one (found by bisection).
@@ -136,7 +144,7 @@ class Engine:
             inputs = [{"prompt_token_ids": prompt} for prompt in some]
             return [output.outputs[0] for output in self._engine.generate(inputs, sampling, use_tqdm=False)]
 
-        return self._thread.submit(self._afresh, generate, prompts).result()
+        return self._answered(generate, prompts)
 
     def logits(self, prompts: list[tuple[list[int], int | None]]) -> list[Any]:
         """The outputs of a classification head for each prompt before any activation: a float tensor [outputs] on the
@@ -159,12 +167,15 @@ class Engine:
             found = self._engine.encode(inputs, pooling_params=pooling, pooling_task="classify", use_tqdm=False)
             return [output.outputs.data for output in found]
 
-        return self._thread.submit(self._afresh, classify, prompts).result()
+        return self._answered(classify, prompts)
 
     @property
     def classifies(self) -> bool:
         """Whether the engine's model has a classification head that it serves."""
         return "classify" in self._engine.supported_tasks
+
+    def _answered(self, call: Callable[[list], list[Any]], prompts: list) -> list[Any]:
+        return while_alive(self._thread.submit(self._afresh, call, prompts), self._processes)
 
     def _afresh(self, call: Callable[[list], list[Any]], prompts: list) -> list[Any]:
         try:
@@ -174,6 +185,14 @@ class Engine:
         if not emptied:
             raise RuntimeError("vLLM kept its prefix cache: this shard would depend on the one before")
         return _bisected(call, prompts) if prompts else []
+
+
+def while_alive(answer: Future, processes: list[BaseProcess]) -> Any:
+    """The answer, or EngineDead as soon as one of the processes that it is waited for has ended."""
+    while not wait([answer], PULSE).done:
+        if ended := [process for process in processes if not process.is_alive()]:
+            raise EngineDead(f"{ended[0].name}, a process of the engine, ended with exit code {ended[0].exitcode}")
+    return answer.result()
 
 
 def _bisected(call: Callable[[list], list[Any]], prompts: list) -> list[Any]:
