@@ -20,7 +20,7 @@ test-long: $(VENV)/.ready ## tests that `make test` has no minutes for: others s
 	$(RUN) -m pytest --long
 
 chaos: $(VENV)/.ready ## every fault, TIMES times in a row; the table of docs/reliability.md is made from what came out
-	$(RUN) -m tests.chaos.run --times $(or $(TIMES),1) && $(RUN) -m tests.chaos.table
+	$(RUN) -m tests.chaos.run --times $(or $(TIMES),1); code=$$?; $(RUN) -m tests.chaos.table && exit $$code
 
 environment: $(VENV)/.ready ## the environment alone
 

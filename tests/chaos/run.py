@@ -2,7 +2,8 @@
 
 Each pass is a pytest process of its own with a new cluster. The record counts, for each fault, how often it was tried
 and passed, and the rows lost and doubled over all tries; `python -m tests.chaos.table` renders it. A pass that fails
-does not end the others; the exit code is 1 then.
+does not end the others; the exit code is 1 then. The record is written after each pass. A run of some tests replaces
+their lines and leaves the others, a run of all replaces the record.
 """
 
 from __future__ import annotations
@@ -29,31 +30,42 @@ def main() -> int:
     parser.add_argument("--out", default="docs/reliability.json")
     parser.add_argument("tests", nargs="*", default=[], help="modules or tests below tests/chaos; default: all")
     options = parser.parse_args()
-    chosen = options.tests or ["tests/chaos"]
+    named = f"python -m tests.chaos.run --times {options.times} {' '.join(options.tests)}"
+    out = ROOT / options.out
+    kept = json.loads(out.read_text())["faults"] if options.tests and out.exists() else []
     lines, failed = [], 0
     for time in range(options.times):
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder) / "lines"
+            chosen = options.tests or ["tests/chaos"]
             command = [sys.executable, "-m", "pytest", "--chaos", "-p", "no:cacheprovider", *chosen]
             code = subprocess.run(command, cwd=ROOT, env=os.environ | {"RELABEL_CHAOS_LOG": str(log)}).returncode
             found = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
         lines += found
         failed += code != 0
-        print(f"pass {time + 1} of {options.times}: {sum(line['passed'] for line in found)} of {len(found)} passed")
-    named = f"python -m tests.chaos.run --times {options.times} {' '.join(options.tests)}"
-    record = summarised(lines, named if options.tests else f"make chaos TIMES={options.times}")
-    (ROOT / options.out).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        passed = sum(line["passed"] for line in found)
+        print(f"pass {time + 1} of {options.times}: {passed} of {len(found)} passed", flush=True)
+        made = summarised(lines, named if options.tests else f"make chaos TIMES={options.times}")
+        out.write_text(json.dumps({"faults": merged(kept, made)}, indent=2, ensure_ascii=False) + "\n")
     return int(failed > 0)
 
 
-def summarised(lines: list[dict], command: str) -> dict:
-    """One entry a test: what was injected, times tried and passed, rows lost and doubled, seconds of a try."""
+def summarised(lines: list[dict], command: str) -> list[dict]:
+    """One entry a test: what was injected, times tried and passed, rows lost and doubled, seconds of a try, and how,
+    when and where it ran."""
+    ran = {
+        "command": command,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "relabel": __version__,
+        "machine": {"cores": cores(), "system": platform.platform(), "python": platform.python_version()},
+    }
     entries: dict[str, dict] = {}
     for line in lines:
         entry = entries.setdefault(
             line["test"],
             {"test": line["test"], "fault": line["fault"], "injected": line["injected"], "tried": 0, "passed": 0}
-            | {"lost": 0, "doubled": 0, "uncounted": 0, "seconds": []},
+            | {"lost": 0, "doubled": 0, "uncounted": 0, "seconds": []}
+            | ran,
         )
         entry["tried"] += 1
         entry["passed"] += line["passed"]
@@ -61,14 +73,13 @@ def summarised(lines: list[dict], command: str) -> dict:
             entry[name] += line[name] or 0
         entry["uncounted"] += line["lost"] is None
         entry["seconds"].append(line["seconds"])
-    machine = {"cores": cores(), "system": platform.platform(), "python": platform.python_version()}
-    return {
-        "command": command,
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "relabel": __version__,
-        "machine": machine,
-        "faults": list(entries.values()),
-    }
+    return list(entries.values())
+
+
+def merged(kept: list[dict], made: list[dict]) -> list[dict]:
+    """The entries that were made, and those that were kept of other tests, by test."""
+    entries = {entry["test"]: entry for entry in kept + made}
+    return [entries[test] for test in sorted(entries)]
 
 
 if __name__ == "__main__":
