@@ -36,18 +36,17 @@ PATIENCE = {
     "RAY_health_check_timeout_ms": "60000",
     "RAY_health_check_failure_threshold": "10",
 }
-#: Ports that two Rays on one machine would else share.
-PORTS = (
-    "port",
+#: Ports that two nodes on one machine would else share, and those that a head has besides.
+NODE_PORTS = (
     "node-manager-port",
     "object-manager-port",
-    "ray-client-server-port",
-    "dashboard-port",
     "dashboard-agent-listen-port",
     "dashboard-agent-grpc-port",
     "runtime-env-agent-port",
     "metrics-export-port",
 )
+PORTS = (*NODE_PORTS, "port", "ray-client-server-port", "dashboard-port")
+STARTED = b"Ray runtime started"
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class RayHead:
         """The ends of what its parts wrote, for the message of a test that failed."""
         logs = self.folder / "session_latest" / "logs"
         files = [
-            self.folder / "start.log",
+            *sorted(self.folder.glob("start*.log")),
             *(logs / name for name in ("raylet.out", "gcs_server.out", "dashboard.log")),
         ]
         return "\n".join(f"{file.name}: {file.read_text(errors='replace')[-1500:]}" for file in files if file.exists())
@@ -102,6 +101,41 @@ def ray_head(cpus: int) -> Iterator[RayHead]:
 
 
 @contextmanager
+def joined(head: RayHead, cpus: int) -> Iterator[None]:
+    """A raylet more that has joined the head, on this machine; ended with what runs on it.
+
+    Raises:
+        RuntimeError: where it does not come up, with the end of its output and the head's.
+    """
+    ports = dict(zip(NODE_PORTS, _free_ports(len(NODE_PORTS)), strict=True))
+    options = [f"--address={head.gcs}", f"--num-cpus={cpus}", *(f"--{name}={port}" for name, port in ports.items())]
+    log = head.folder / f"start-{ports['node-manager-port']}.log"
+    process = _ray_start(options, log, head.environment)
+    try:
+        end = time.monotonic() + START_SECONDS
+        while STARTED not in log.read_bytes():
+            if process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"a Ray node did not join:\n{head.said()}")
+            time.sleep(0.2)
+        yield
+    finally:
+        _stop(_family(process.pid), process)
+
+
+def _ray_start(options: list[str], log: Path, settings: dict[str, str]) -> subprocess.Popen:
+    """`ray start`, which stays until its node is gone."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats",
+               "--node-ip-address=127.0.0.1", "--min-worker-port=0", "--max-worker-port=0",
+               f"--object-store-memory={200 << 20}", *options]  # fmt: skip
+    clean = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "PYTHONPATH")}
+    with open(log, "wb") as stream:
+        return subprocess.Popen(
+            command, stdout=stream, stderr=subprocess.STDOUT, cwd=log.parent, start_new_session=True,
+            env=clean | settings | PATIENCE,
+        )  # fmt: skip
+
+
+@contextmanager
 def _started(cpus: int) -> Iterator[tuple[RayHead, str | None]]:
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -109,17 +143,9 @@ def _started(cpus: int) -> Iterator[tuple[RayHead, str | None]]:
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         settings = token | {"PATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats",
-                   "--node-ip-address=127.0.0.1", "--include-dashboard=true", "--dashboard-host=127.0.0.1",
-                   "--min-worker-port=0", "--max-worker-port=0", f"--num-cpus={cpus}",
-                   f"--object-store-memory={200 << 20}", f"--temp-dir={folder}",
-                   *(f"--{option}={port}" for option, port in ports.items())]  # fmt: skip
-        clean = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "PYTHONPATH")}
-        with open(folder / "start.log", "wb") as log:
-            process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True,
-                env=clean | settings | PATIENCE,
-            )  # fmt: skip
+        options = ["--head", "--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--num-cpus={cpus}",
+                   f"--temp-dir={folder}", *(f"--{option}={port}" for option, port in ports.items())]  # fmt: skip
+        process = _ray_start(options, folder / "start.log", settings)
         head = RayHead(
             f"http://127.0.0.1:{ports['dashboard-port']}",
             f"127.0.0.1:{ports['port']}",
@@ -130,7 +156,7 @@ def _started(cpus: int) -> Iterator[tuple[RayHead, str | None]]:
         try:
             yield head, None if _answers(head, process) else head.said()
         finally:
-            _stop(head, process)
+            _stop(head.processes(), process)
 
 
 def _answers(head: RayHead, process: subprocess.Popen) -> bool:
@@ -139,7 +165,7 @@ def _answers(head: RayHead, process: subprocess.Popen) -> bool:
     )
     end = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < end:
-        started = b"Ray runtime started" in (head.folder / "start.log").read_bytes()
+        started = STARTED in (head.folder / "start.log").read_bytes()
         try:
             # The job server may answer while the head's other parts come up, or fail to.
             with urllib.request.urlopen(request, timeout=10):
@@ -151,8 +177,7 @@ def _answers(head: RayHead, process: subprocess.Popen) -> bool:
     return False
 
 
-def _stop(head: RayHead, process: subprocess.Popen) -> None:
-    family = head.processes()
+def _stop(family: list[psutil.Process], process: subprocess.Popen) -> None:
     for member in family:
         try:
             member.send_signal(signal.SIGKILL)
@@ -162,15 +187,15 @@ def _stop(head: RayHead, process: subprocess.Popen) -> None:
     psutil.wait_procs(family, timeout=30)
 
 
-def _family(pid: int, folder: Path) -> list[psutil.Process]:
-    """The process, all below it, and whoever else names the head's folder on its command line."""
+def _family(pid: int, folder: Path | None = None) -> list[psutil.Process]:
+    """The process, all below it, and whoever else names the head's folder, where one is given, on its command line."""
     found = {}
     try:
         top = psutil.Process(pid)
         found = {one.pid: one for one in [top, *top.children(recursive=True)]}
     except psutil.NoSuchProcess:
         pass
-    for one in psutil.process_iter(["cmdline"]):
+    for one in psutil.process_iter(["cmdline"]) if folder else ():
         if any(str(folder) in word for word in one.info["cmdline"] or []):
             found[one.pid] = one
     return list(found.values())

@@ -18,19 +18,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 from relabel.storage import Folder
-from relabel.tables import read_manifest, read_whole
+from relabel.tables import keys_of, read_manifest, read_whole
+from tests.chaos.scenes import facts, nodes, quarantined
 from tests.jobs.stage_runs import markers, shards_done, write_pairs
-from tests.ray_head import RayHead, ray_head
+from tests.ray_head import RayHead, joined, ray_head
 
 ROOT = Path(__file__).parents[2]
 PAIRS, SHARD_ROWS = 2000, 10
 SHARDS = PAIRS // SHARD_ROWS
+SMALL, LARGE = (f"--engine lexical --shard-rows {rows}" for rows in (SHARD_ROWS, PAIRS // 4))
 #: Shards after which the job is stopped.
 ENOUGH = 3
+#: Pairs of the jobs with real engines: enough that each of four has work. By how much their probabilities may differ.
+ENGINE_PAIRS, TOLERANCE = 960, 0.02
 #: The command `ray`, loaded, which takes seconds, and waiting for a line on its input before it does what it is told.
 WAITING_RAY = (
     "import sys; from ray.scripts.scripts import cli; print('loaded', flush=True); sys.stdin.readline(); cli()"
@@ -88,7 +93,7 @@ def test_a_stopped_job_is_submitted_again_and_goes_on(head, checkout, s3_environ
     assert "stopped; finished work is kept. To go on: relabel judge" in log
     _until(lambda: not _left_over(head), head, "stopped", "STOPPED")
 
-    said += [_submit(head, checkout, "again", stopped), _submit(head, checkout, "whole", whole, PAIRS // 4)]
+    said += [_submit(head, checkout, "again", stopped), _submit(head, checkout, "whole", whole, LARGE)]
     for name in ("again", "whole"):
         _until(lambda name=name: _job(head, name)["status"] == "SUCCEEDED", head, name, "SUCCEEDED")
     done = re.search(rf"judge: (\d+) of {SHARDS} shards are done already, going on with (\d+)", _log(head, "again"))
@@ -109,6 +114,33 @@ def test_a_stopped_job_is_submitted_again_and_goes_on(head, checkout, s3_environ
     ]
 
 
+@pytest.mark.timeout(1500)
+@pytest.mark.chaos(
+    fault="job on three nodes with four engines",
+    injected="`ray job submit` twice to a head that two raylets joined: one judge actor, then four",
+)
+def test_a_job_on_three_nodes_says_what_one_actor_says(checkout, s3_environment, make_pairs, tally):
+    """Real weights: keys and quarantine are exact, probabilities within 0.02, all four actors have done shards."""
+    bucket = f"s3://{s3_environment.bucket}/job-nodes"
+    write_pairs(Folder(f"{bucket}/pairs"), make_pairs(_rows(ENGINE_PAIRS)))
+    one, four = Folder(f"{bucket}/one"), Folder(f"{bucket}/four")
+    options = "--engine vllm --prompt terse-0-3 --max-document-tokens 64 --kv-cache-gib 1 --dtype float32 --threads 1"
+    with ray_head(cpus=2) as head, joined(head, cpus=2), joined(head, cpus=2):
+        for out, actors in ((one, 1), (four, 4)):
+            name = f"{actors}-actors"
+            _submit(head, checkout, name, out, options=f"{options} --shard-rows 16 --actors {actors}")
+            _until(lambda name=name: _job(head, name)["status"] == "SUCCEEDED", head, name, "SUCCEEDED", 700)
+    tally.count(one, four)
+    assert quarantined(four).equals(quarantined(one))
+    assert {out.uri: len({fact["pid"] for fact in facts(out)}) for out in (one, four)} == {one.uri: 1, four.uri: 4}
+    assert len(nodes(four)) >= 2
+    expected, found = read_whole(one, "judgements"), read_whole(four, "judgements")
+    assert keys_of(found) == keys_of(expected)
+    difference = np.abs(np.vstack(found["probabilities"].to_numpy()) - np.vstack(expected["probabilities"].to_numpy()))
+    print(f"largest difference of a probability: {difference.max():.6f}")
+    assert difference.max() <= TOLERANCE
+
+
 @pytest.mark.chaos(fault="job server asked without a token", injected="a request to a real Ray head")
 def test_the_job_server_asks_for_the_token(head):
     """Without the token nobody gets as far as the list of jobs."""
@@ -117,12 +149,12 @@ def test_the_job_server_asks_for_the_token(head):
     assert refused.value.code in (401, 403)
 
 
-def _rows() -> list[tuple]:
+def _rows(pairs: int = PAIRS) -> list[tuple]:
     chance = random.Random(5)
     words = [f"word{number}" for number in range(300)]
     rows = [
         (f"q{i // 20}", f"d{i}", f"what is {words[i // 20 % 300]}", " ".join(chance.choices(words, k=40)), i % 2)
-        for i in range(PAIRS - 1)
+        for i in range(pairs - 1)
     ]
     return [*rows, ("q0", "empty", "what is it", "   ", 0)]
 
@@ -134,10 +166,9 @@ def documented() -> list[str]:
     return shlex.split(line)
 
 
-def _submit(head: RayHead, checkout: Path, name: str, out: Folder, shard_rows: int = SHARD_ROWS) -> str:
+def _submit(head: RayHead, checkout: Path, name: str, out: Folder, options: str = SMALL) -> str:
     pairs = f"{out.uri.rpartition('/')[0]}/pairs"
-    job = ["python", "-m", "jobs.judge", "--engine", "lexical", "--pairs", pairs, "--out", out.uri]
-    job += ["--shard-rows", str(shard_rows)]
+    job = ["python", "-m", "jobs.judge", "--pairs", pairs, "--out", out.uri, *options.split()]
     words = [head.address if word == "http://localhost:8265" else word for word in documented()]
     assert head.address in words
     return _ray(head, [*words[1:], "--no-wait", "--submission-id", name, "--", *job], checkout)
