@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from typing import Any
 
@@ -35,7 +34,7 @@ def worker_environment(threads: int, gpus: float) -> dict[str, str]:
         "DS_ACCELERATOR": "cpu",
         "CUDA_VISIBLE_DEVICES": "",
         # Large tensors come from the heap, which stays mapped between two steps: a page fault for each 4 KiB of each
-        # tensor otherwise costs a tenth of a step. `release_free_memory` keeps the heap bounded.
+        # tensor otherwise costs a tenth of a step. `train.heap` keeps the heap bounded.
         "MALLOC_MMAP_MAX_": "0",
         "MALLOC_TRIM_THRESHOLD_": str(2**40),
     }
@@ -80,16 +79,6 @@ def build_engine(model: torch.nn.Module, groups: list[dict[str, Any]], config: T
     if not zero_stage(config, dtype):
         engine.enable_backward_allreduce = False  # copies all gradients twice, even for one worker
     return engine
-
-
-def release_free_memory() -> None:
-    """Give memory that the C allocator holds but nobody uses back to the system (glibc; elsewhere nothing happens).
-
-    Batches of different lengths leave gaps of different sizes on the heap, which otherwise grows for hours.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def full_weights(engine: Any) -> dict[str, torch.Tensor]:

@@ -27,15 +27,14 @@ from relabel.storage import Folder
 from train import checkpoints
 from train.checkpoints import State
 from train.config import TrainingConfig
-from train.engine import build_engine, choose_device, load_weights, release_free_memory, zero_stage
+from train.engine import build_engine, choose_device, load_weights, zero_stage
 from train.exchange import GradientExchange
+from train.heap import Heap
 from train.shuffle import identity_hash
 from train.tracking import Tracker, tracker
 
 #: Seconds between two progress lines.
 PROGRESS_SECONDS = 10.0
-#: Steps between two returns of freed memory on a CPU. Each costs the next step its page faults: a tenth of its time.
-TRIM_STEPS = 10
 
 
 class Task(Protocol):
@@ -169,6 +168,7 @@ class _Training:
         self._meter = Meter(training=job.out.uri.rpartition("/")[2])
         self._tracker: Tracker | None = None
         self._exchange: GradientExchange | None = None
+        self._heap = Heap()
 
     def tell(self, line: str) -> None:
         if self.ranks.rank == 0:
@@ -271,8 +271,8 @@ class _Training:
                 self._exchange.average()
             self.engine.step()
             losses.append(float(loss.detach()))
-        if self.device == "cpu" and (self.state.step + 1) % TRIM_STEPS == 0:
-            release_free_memory()
+        if self.device == "cpu":
+            self._heap.after_step()
         return self.ranks.mean(float(np.mean(losses)))
 
     def _measured(self, pairs: int, loss: float, seconds: float) -> None:
