@@ -101,12 +101,13 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict:
     return {
         "benchmark": "judge_alternatives",
         "ratios": ratios,
-        "holds": {name: ratios[name] >= wanted for name, wanted in WANTED.items() if wanted and name in ratios},
+        "holds": {name: ratios.get(name, 0) >= wanted for name, wanted in WANTED.items() if wanted},
         "pairs_per_second": ours,
         "sides": sides,
         "pairs": options.pairs,
         "tokens": sum(map(len, prompts)),
         "model": options.model,
+        "our_prompt": options.our_prompt,
         "prompt": options.prompt,
         "dtype": dtype,
         "load_average": os.getloadavg()[0],
@@ -178,7 +179,7 @@ def ray_data_llm(
         data = ray.data.from_items([{"tokens": prompt} for prompt in prompts])
         rows = processor(data).take_all()
     except Exception as error:  # whatever it is, it is the result
-        return {"fails": f"{type(error).__name__}: {' '.join(str(error).split())[-600:]}"}
+        return {"fails": f"{type(error).__name__}: {str(error).strip().splitlines()[-1][:300]}"}
     seconds = max(row["finished"] for row in rows) - min(row["finished"] - row["took"] for row in rows)
     return {"pairs_per_second": round(len(rows) / seconds, 3), "pairs": len(rows), "batch": batch}
 

@@ -2,7 +2,7 @@
 
 Proportional set size (PSS) where Linux gives it: a page shared by n processes counts 1/n in each, so that the sum is
 the memory really used, Ray's shared object store included. Linux walks all pages for it and holds up the process that
-it looks at, a tenth of a second for Ray with two workers of a training; so samples take a fiftieth of the time at most.
+it looks at: a tenth of a second a sample for Ray with two workers of a training.
 """
 
 from __future__ import annotations
@@ -12,9 +12,6 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-
-#: Times as long as a sample took that pass before the next.
-PAUSE = 50
 
 
 class MemorySampler:
@@ -26,7 +23,6 @@ class MemorySampler:
     """
 
     def __init__(self, seconds: float = 1.0):
-        """`seconds`: between two samples, at least."""
         self.samples: list[tuple[float, float]] = []
         self._seconds, self._stop = seconds, threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
@@ -50,15 +46,13 @@ class MemorySampler:
         return unix_time - self._entered
 
     def peak(self, start: float, stop: float) -> float:
-        """Largest MiB between two times; the sample nearest to them where there is none between."""
-        between = [mib for second, mib in self.samples if start <= second <= stop]
-        return max(between or [min(self.samples, key=lambda sample: abs(sample[0] - (start + stop) / 2))[1]])
+        """Largest MiB between two times."""
+        return max(mib for second, mib in self.samples if start <= second <= stop)
 
     def _sample(self) -> None:
         while not self._stop.is_set():
-            started = self.now
-            self.samples.append((started, tree_mib(os.getpid())))
-            self._stop.wait(max(self._seconds, PAUSE * (self.now - started)))
+            self.samples.append((self.now, tree_mib(os.getpid())))
+            self._stop.wait(self._seconds)
 
 
 def tree_mib(root: int) -> float:

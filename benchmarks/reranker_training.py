@@ -11,7 +11,7 @@ are of pairs a second, the median over repetitions (wanted: ≥ 1.5 of the best 
 
     python -m benchmarks.reranker_training                      # pointwise: bce against BinaryCrossEntropyLoss
     python -m benchmarks.reranker_training --loss listnet       # listwise: against ListNetLoss
-    python -m benchmarks.reranker_training --compare workers
+    python -m benchmarks.reranker_training --compare workers    # 16 pairs a step; --batch 64 as recipes have
 
 The Trainer needs `datasets` beside this project (`pip install datasets`). The last line is JSON.
 """

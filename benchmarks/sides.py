@@ -13,6 +13,8 @@ from benchmarks.process_tree import MemorySampler
 
 #: How a side's process hands over its result.
 RESULT = "result: "
+#: Between two samples of a side's memory; each takes time from what is measured.
+SAMPLE_SECONDS = 5.0
 
 
 def hand_over(found: dict) -> None:
@@ -29,7 +31,8 @@ def run_side(module: str, options: argparse.Namespace, names: Sequence[str], arg
         arguments: options of this side.
     """
     shared = [text for name in names for text in (f"--{name.replace('_', '-')}", str(getattr(options, name)))]
-    with tempfile.TemporaryDirectory(prefix=f"relabel-{module.replace('_', '-')}-") as out, MemorySampler() as memory:
+    prefix = f"relabel-{module.replace('_', '-')}-"
+    with tempfile.TemporaryDirectory(prefix=prefix) as out, MemorySampler(SAMPLE_SECONDS) as memory:
         before = memory.now
         command = [sys.executable, "-m", f"benchmarks.{module}", *shared, *arguments, "--out", out]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

@@ -22,6 +22,13 @@ class Heap:
     def __init__(self):
         self._need, self._steps = 0, 0
 
+    def start(self) -> None:
+        """Give freed memory back, and see by the next steps how much is needed: before the first step, and after
+        anything that is no step, whose garbage would pass for need.
+        """
+        release_free_memory()
+        self._need, self._steps = 0, 0
+
     def after_step(self) -> bool:
         """Give freed memory back where the process has grown by a quarter since it last did; whether it did."""
         resident, self._steps = resident_bytes(), self._steps + 1
@@ -30,8 +37,7 @@ class Heap:
             return False
         if resident <= GROWTH * self._need:
             return False
-        release_free_memory()
-        self._need, self._steps = 0, 0
+        self.start()
         return True
 
 

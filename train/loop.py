@@ -201,6 +201,7 @@ class _Training:
         self.state.sessions += 1
         if not self.state.validations:
             self._validate()
+        self._heap.start()
 
     def epoch(self, shard: Any, first: int, steps: int) -> None:
         """The steps of one epoch that are not done yet; `first` is the number of its first step."""
@@ -233,6 +234,7 @@ class _Training:
             self._progress(pairs, seconds)
             if self.state.step % self.config.checkpoint_steps == 0 or done == first + steps:
                 self._checkpoint()
+                self._heap.start()
                 if self.stopped:
                     self.tell(
                         f"stopped early at step {self.state.step} of {self.job.total_steps}: {self.config.patience} "

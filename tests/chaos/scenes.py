@@ -154,14 +154,14 @@ class Actors:
         return sorted(found, key=lambda process: process.pid)
 
 
-def facts(out: Folder) -> list[dict]:
-    """The facts of all markers."""
-    return [(out / "markers").read_json(name)["facts"] for name in (out / "markers").names()]
+def done_by(out: Folder) -> list[dict]:
+    """What the marker of each shard says of the worker that did it: `process`, `node`, `actor`."""
+    return [(out / "markers").read_json(name)["facts"]["worker"] for name in (out / "markers").names()]
 
 
 def nodes(out: Folder) -> set[str]:
     """The nodes on which shards were done."""
-    return {one["node"] for one in facts(out)}
+    return {worker["node"] for worker in done_by(out)}
 
 
 def driver(arguments: list[str], log: Path, trouble: dict | None = None, **environment: str) -> subprocess.Popen:

@@ -23,8 +23,8 @@ def rendered(record: dict) -> str:
     always = sum(one["tried"] == one["passed"] >= WANTED for one in faults)
     commands = sorted({one["command"].strip() for one in faults})
     lines = [
-        f"{always} of {len(faults)} faults passed {WANTED} times in a row or more; made by {_listed(commands)}, on "
-        f"{_listed(sorted({str(one['machine']['cores']) for one in faults}))} cores.",
+        f"{always} of the {len(faults)} tests on record passed {WANTED} times in a row or more. Made by "
+        f"{_listed(commands)}, on {_listed(sorted({str(one['machine']['cores']) for one in faults}))} cores.",
         "",
         "| fault | injected how | tried | passed | rows lost | rows doubled | seconds (median) | when |",
         "|---|---|---|---|---|---|---|---|",

@@ -12,7 +12,7 @@ from relabel.storage import Folder
 from relabel.tables import read_manifest
 from tests.chaos import workers
 from tests.chaos.conftest import NODE_GPUS, add_node
-from tests.chaos.scenes import Actors, done, driver, facts, judged, meanwhile, nodes, options, settings, wait_for
+from tests.chaos.scenes import Actors, done, done_by, driver, judged, meanwhile, nodes, options, settings, wait_for
 from tests.jobs.stage_runs import markers, shards_done
 
 
@@ -186,6 +186,6 @@ def test_spread_actors(cluster, pairs, whole, tmp_path, troubled, tally):
     with meanwhile(lambda: len(list(tmp_path.glob("gate-*"))) == 4, (tmp_path / "gate").touch):
         judged(settings(pairs, actors=4, num_gpus=1), out)
     assert len(nodes(out)) == 2
-    assert len({one["pid"] for one in facts(out)}) == 4
+    assert len({worker["process"] for worker in done_by(out)}) == 4
     assert read_manifest(out, "judgements").rows_in == 480
     tally.same_tables(whole, out)

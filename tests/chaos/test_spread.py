@@ -7,7 +7,7 @@ import pytest
 
 from relabel.storage import Folder
 from relabel.tables import keys_of, read_whole
-from tests.chaos.scenes import facts, judged, meanwhile, nodes, settings, write_table
+from tests.chaos.scenes import done_by, judged, meanwhile, nodes, settings, write_table
 
 #: By how much probabilities of one pair may differ.
 TOLERANCE = 0.02
@@ -29,7 +29,7 @@ def test_spread_engines(cluster, make_pairs, tmp_path, troubled, tally):
     troubled(gate=str(tmp_path / "gate"), gated=0)
     with meanwhile(lambda: len(list(tmp_path.glob("gate-*"))) == 4, (tmp_path / "gate").touch):
         judged(one.model_copy(update={"actors": 4, "threads": 1}), out)
-    assert len({fact["pid"] for fact in facts(out)}) == 4
+    assert len({worker["process"] for worker in done_by(out)}) == 4
     assert len(nodes(out)) >= 2
     tally.count(whole, out)
     expected, found = read_whole(whole, "judgements"), read_whole(out, "judgements")

@@ -65,7 +65,7 @@ class TroubledJudge(JudgeWorker):
         rows, quarantined, facts = super().__call__(pairs, shard)
         if self._clock:
             jump_clock(self._clock if shard.index % 2 else -self._clock)
-        return rows, quarantined, facts | {"node": _node(), "pid": os.getpid()}
+        return rows, quarantined, facts
 
     def _may_go_on(self) -> bool:
         named = Path(f"{self._gate}.node")

@@ -18,6 +18,9 @@ def step(mib):  # a large tensor that is freed, below a small one that stays: a 
         kept.append(torch.ones(1 << 10))
 
 heap, kept, given, sizes = Heap(), [], [], []
+garbage = [torch.ones(300 << 18), torch.ones(1 << 10)]  # as a validation leaves it
+del garbage[0]
+heap.start()
 for number in range(60):
     step(300 if number == 30 else 64)
     given.append(heap.after_step())
