@@ -107,17 +107,30 @@ def joined(head: RayHead, cpus: int) -> Iterator[None]:
     Raises:
         RuntimeError: where it does not come up, with the end of its output and the head's.
     """
+    for _ in range(CHANCES):
+        with _joining(head, cpus) as came:
+            if came:
+                yield
+                return
+    raise RuntimeError(f"a Ray node did not join, {CHANCES} times:\n{head.said()}")
+
+
+@contextmanager
+def _joining(head: RayHead, cpus: int) -> Iterator[bool]:
+    """A node and whether it came up. Its folder is its own, as on another machine: each node unpacks a job's working
+    directory, and replaces what is there.
+    """
     ports = dict(zip(NODE_PORTS, _free_ports(len(NODE_PORTS)), strict=True))
-    options = [f"--address={head.gcs}", f"--num-cpus={cpus}", *(f"--{name}={port}" for name, port in ports.items())]
-    log = head.folder / f"start-{ports['node-manager-port']}.log"
+    folder = head.folder / f"node-{ports['node-manager-port']}"
+    options = [f"--address={head.gcs}", f"--num-cpus={cpus}", f"--temp-dir={folder}"]
+    options += [f"--{name}={port}" for name, port in ports.items()]
+    log = head.folder / f"start-{folder.name}.log"
     process = _ray_start(options, log, head.environment)
     try:
         end = time.monotonic() + START_SECONDS
-        while STARTED not in log.read_bytes():
-            if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"a Ray node did not join:\n{head.said()}")
+        while (waiting := STARTED not in log.read_bytes()) and process.poll() is None and time.monotonic() < end:
             time.sleep(0.2)
-        yield
+        yield not waiting
     finally:
         _stop(_family(process.pid), process)
 

@@ -35,7 +35,7 @@ SMALL, LARGE = (f"--engine lexical --shard-rows {rows}" for rows in (SHARD_ROWS,
 #: Shards after which the job is stopped.
 ENOUGH = 3
 #: Pairs of the jobs with real engines: enough that each of four has work. By how much their probabilities may differ.
-ENGINE_PAIRS, TOLERANCE = 960, 0.02
+ENGINE_PAIRS, TOLERANCE = 480, 0.02
 #: The command `ray`, loaded, which takes seconds, and waiting for a line on its input before it does what it is told.
 WAITING_RAY = (
     "import sys; from ray.scripts.scripts import cli; print('loaded', flush=True); sys.stdin.readline(); cli()"
