@@ -201,17 +201,16 @@ def _stop(family: list[psutil.Process], process: subprocess.Popen) -> None:
 
 
 def _family(pid: int, folder: Path | None = None) -> list[psutil.Process]:
-    """The process, all below it, and whoever else names the head's folder, where one is given, on its command line."""
-    found = {}
-    try:
-        top = psutil.Process(pid)
-        found = {one.pid: one for one in [top, *top.children(recursive=True)]}
-    except psutil.NoSuchProcess:
-        pass
-    for one in psutil.process_iter(["cmdline"]) if folder else ():
-        if any(str(folder) in word for word in one.info["cmdline"] or []):
-            found[one.pid] = one
+    """The process, whoever else names the head's folder, where one is given, on its command line; all below them."""
+    everyone = list(psutil.process_iter(["cmdline", "ppid"]))
+    found = {one.pid: one for one in everyone if one.pid == pid or (folder and _names(one, str(folder)))}
+    while below := [one for one in everyone if one.pid not in found and one.info["ppid"] in found]:
+        found |= {one.pid: one for one in below}
     return list(found.values())
+
+
+def _names(process: psutil.Process, text: str) -> bool:
+    return any(text in word for word in process.info["cmdline"] or [])
 
 
 def _free_ports(count: int) -> list[int]:
