@@ -120,7 +120,7 @@ def test_a_stopped_job_is_submitted_again_and_goes_on(head, checkout, s3_environ
     injected="`ray job submit` twice to a head that two raylets joined: one judge actor, then four",
 )
 def test_a_job_on_three_nodes_says_what_one_actor_says(checkout, s3_environment, make_pairs, tally):
-    """Real weights: keys and quarantine exact, probabilities within 0.02; four actors, more than a node has room for."""
+    """Real weights: keys and quarantine exact, probabilities within 0.02; four actors, which one node cannot hold."""
     bucket = f"s3://{s3_environment.bucket}/job-nodes"
     write_pairs(Folder(f"{bucket}/pairs"), make_pairs(_rows(ENGINE_PAIRS)))
     one, four = Folder(f"{bucket}/one"), Folder(f"{bucket}/four")
