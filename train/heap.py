@@ -17,20 +17,27 @@ GROWTH = 1.25
 
 
 class Heap:
-    """The heap of this process (glibc's; elsewhere nothing happens), looked after once a step."""
+    """The heap of this process (glibc's; elsewhere nothing happens), looked after once a step.
 
-    def __init__(self):
-        self._need, self._steps = 0, 0
+    Args:
+        kept: whether freed memory stays on it (`worker_environment` of a CPU); else there is nothing to look after.
+    """
+
+    def __init__(self, kept: bool):
+        self._kept, self._need, self._steps = kept, 0, 0
 
     def start(self) -> None:
         """Give freed memory back, and see by the next steps how much is needed: before the first step, and after
         anything that is no step, whose garbage would pass for need.
         """
-        release_free_memory()
+        if self._kept:
+            release_free_memory()
         self._need, self._steps = 0, 0
 
     def after_step(self) -> bool:
         """Give freed memory back where the process has grown by a quarter since it last did; whether it did."""
+        if not self._kept:
+            return False
         resident, self._steps = resident_bytes(), self._steps + 1
         if self._steps <= STEPS:
             self._need = max(self._need, resident)

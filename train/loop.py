@@ -168,7 +168,7 @@ class _Training:
         self._meter = Meter(training=job.out.uri.rpartition("/")[2])
         self._tracker: Tracker | None = None
         self._exchange: GradientExchange | None = None
-        self._heap = Heap()
+        self._heap = Heap(kept=device == "cpu")
 
     def tell(self, line: str) -> None:
         if self.ranks.rank == 0:
@@ -273,8 +273,7 @@ class _Training:
                 self._exchange.average()
             self.engine.step()
             losses.append(float(loss.detach()))
-        if self.device == "cpu":
-            self._heap.after_step()
+        self._heap.after_step()
         return self.ranks.mean(float(np.mean(losses)))
 
     def _measured(self, pairs: int, loss: float, seconds: float) -> None:

@@ -30,14 +30,16 @@ def main() -> int:
     parser.add_argument("--out", default="docs/reliability.json")
     parser.add_argument("tests", nargs="*", default=[], help="modules or tests below tests/chaos; default: all")
     options = parser.parse_args()
-    named = f"python -m tests.chaos.run --times {options.times} {' '.join(options.tests)}"
+    chosen = options.tests or ["tests/chaos"]
+    named = f"make chaos TIMES={options.times}"
+    if options.tests:
+        named = f"python -m tests.chaos.run --times {options.times} {' '.join(options.tests)}"
     out = ROOT / options.out
     kept = json.loads(out.read_text())["faults"] if out.exists() else []
     lines, failed = [], 0
     for time in range(options.times):
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder) / "lines"
-            chosen = options.tests or ["tests/chaos"]
             command = [sys.executable, "-m", "pytest", "--chaos", "-p", "no:cacheprovider", *chosen]
             code = subprocess.run(command, cwd=ROOT, env=os.environ | {"RELABEL_CHAOS_LOG": str(log)}).returncode
             found = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
@@ -45,8 +47,8 @@ def main() -> int:
         failed += code != 0
         passed = sum(line["passed"] for line in found)
         print(f"pass {time + 1} of {options.times}: {passed} of {len(found)} passed", flush=True)
-        made = summarised(lines, named if options.tests else f"make chaos TIMES={options.times}")
-        out.write_text(json.dumps({"faults": merged(kept, made)}, indent=2, ensure_ascii=False) + "\n")
+        faults = merged(kept, summarised(lines, named))
+        out.write_text(json.dumps({"faults": faults}, indent=2, ensure_ascii=False) + "\n")
     return int(failed > 0)
 
 

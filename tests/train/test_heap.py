@@ -17,7 +17,7 @@ def step(mib):  # a large tensor that is freed, below a small one that stays: a 
     if mib == 300:
         kept.append(torch.ones(1 << 10))
 
-heap, kept, given, sizes = Heap(), [], [], []
+heap, kept, given, sizes = Heap(kept=True), [], [], []
 garbage = [torch.ones(300 << 18), torch.ones(1 << 10)]  # as a validation leaves it
 del garbage[0]
 heap.start()
