@@ -12,9 +12,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pyarrow as pa
 
@@ -28,6 +29,8 @@ from tests.jobs.stage_runs import shards_done, write_pairs
 #: Rows of the table, and of a shard.
 ROWS, SHARD_ROWS = 480, 16
 WAIT_SECONDS = 120
+#: By how much probabilities of one pair may differ between engines.
+TOLERANCE = 0.02
 
 
 @dataclass
@@ -36,7 +39,6 @@ class Tally:
 
     lost: int | None = None
     doubled: int | None = None
-    notes: dict = field(default_factory=dict)
 
     def count(self, whole: Folder, out: Folder) -> None:
         """Count rows lost and doubled against the undisturbed table, and assert that there are none."""
@@ -52,6 +54,14 @@ class Tally:
         assert quarantined(out).equals(quarantined(whole))
         one, other = read_manifest(whole), read_manifest(out)
         assert (one.rows_in, one.rows, one.quarantined) == (other.rows_in, other.rows, other.quarantined)
+
+
+def largest_difference(whole: Folder, out: Folder) -> float:
+    """Between the probabilities of two judgements tables; their keys must be the same, in the same order."""
+    expected, found = read_whole(whole, "judgements"), read_whole(out, "judgements")
+    assert keys_of(found) == keys_of(expected)
+    one, other = (np.vstack(table["probabilities"].to_numpy()) for table in (expected, found))
+    return float(np.abs(one - other).max())
 
 
 def quarantined(table: Folder) -> pa.Table:

@@ -16,15 +16,15 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 
 from relabel.storage import Folder
-from relabel.tables import keys_of, read_manifest, read_whole
-from tests.chaos.scenes import done_by, quarantined
+from relabel.tables import read_manifest
+from tests.chaos.scenes import TOLERANCE, Actors, done_by, largest_difference, quarantined
 from tests.jobs.stage_runs import markers, shards_done, write_pairs
 from tests.ray_head import RayHead, joined, ray_head
 
@@ -34,8 +34,8 @@ SHARDS = PAIRS // SHARD_ROWS
 SMALL, LARGE = (f"--engine lexical --shard-rows {rows}" for rows in (SHARD_ROWS, PAIRS // 4))
 #: Shards after which the job is stopped.
 ENOUGH = 3
-#: Pairs of the jobs with real engines: enough that each of four has work. By how much their probabilities may differ.
-ENGINE_PAIRS, TOLERANCE = 480, 0.02
+#: Pairs of the jobs with real engines.
+ENGINE_PAIRS = 480
 #: The command `ray`, loaded, which takes seconds, and waiting for a line on its input before it does what it is told.
 WAITING_RAY = (
     "import sys; from ray.scripts.scripts import cli; print('loaded', flush=True); sys.stdin.readline(); cli()"
@@ -129,8 +129,8 @@ def test_a_job_on_three_nodes_says_what_one_actor_says(checkout, s3_environment,
         for out, actors in ((one, 1), (four, 4)):
             name = f"{actors}-actors"
             _submit(head, checkout, name, out, options=f"{options} --shard-rows 16 --actors {actors}")
-            seen: set[int] = set()
-            _until(lambda name=name, seen=seen: _ended(head, name, seen), head, name, "SUCCEEDED", 600)
+            judges, seen = Actors(), set()
+            _until(partial(_ended, head, name, judges, seen), head, name, "SUCCEEDED", 600)
             assert len(seen) >= actors
         raylets = [process for process in head.processes() if process.name() == "raylet"]
     assert len(raylets) == 3
@@ -138,11 +138,9 @@ def test_a_job_on_three_nodes_says_what_one_actor_says(checkout, s3_environment,
     assert quarantined(four).equals(quarantined(one))
     assert len({worker["process"] for worker in done_by(one)}) == 1
     assert len({worker["process"] for worker in done_by(four)}) >= 2  # the first engine that is ready may do most
-    expected, found = read_whole(one, "judgements"), read_whole(four, "judgements")
-    assert keys_of(found) == keys_of(expected)
-    difference = np.abs(np.vstack(found["probabilities"].to_numpy()) - np.vstack(expected["probabilities"].to_numpy()))
-    print(f"largest difference of a probability: {difference.max():.6f}")
-    assert difference.max() <= TOLERANCE
+    difference = largest_difference(one, four)
+    print(f"largest difference of a probability: {difference:.6f}")
+    assert difference <= TOLERANCE
 
 
 @pytest.mark.chaos(fault="job server asked without a token", injected="a request to a real Ray head")
@@ -238,12 +236,9 @@ def _until(condition: Callable[[], bool], head: RayHead, name: str, fine: str = 
         time.sleep(0.3)
 
 
-def _ended(head: RayHead, name: str, seen: set[int]) -> bool:
+def _ended(head: RayHead, name: str, judges: Actors, seen: set[int]) -> bool:
     """Whether a job has ended well; adds the judge actors that live now."""
-    for process in head.processes():
-        with suppress(psutil.NoSuchProcess, IndexError):
-            if "(_Worker)" in process.cmdline()[0]:
-                seen.add(process.pid)
+    seen |= {process.pid for process in judges.now()}
     return _job(head, name)["status"] == "SUCCEEDED"
 
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from relabel.storage import Folder
-from relabel.tables import keys_of, read_whole
-from tests.chaos.scenes import done_by, judged, meanwhile, nodes, settings, write_table
-
-#: By how much probabilities of one pair may differ.
-TOLERANCE = 0.02
+from tests.chaos.scenes import TOLERANCE, done_by, judged, largest_difference, meanwhile, nodes, settings, write_table
 
 
 @pytest.mark.timeout(900)
@@ -32,8 +27,4 @@ def test_spread_engines(cluster, make_pairs, tmp_path, troubled, tally):
     assert len({worker["process"] for worker in done_by(out)}) == 4
     assert len(nodes(out)) >= 2
     tally.count(whole, out)
-    expected, found = read_whole(whole, "judgements"), read_whole(out, "judgements")
-    assert keys_of(found) == keys_of(expected)
-    difference = np.abs(np.vstack(found["probabilities"].to_numpy()) - np.vstack(expected["probabilities"].to_numpy()))
-    tally.notes["largest difference"] = float(difference.max())
-    assert difference.max() <= TOLERANCE
+    assert largest_difference(whole, out) <= TOLERANCE
