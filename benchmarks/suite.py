@@ -84,7 +84,7 @@ COMPARISONS = (
         "the judge stage with the recipes' prompt against one rubric at a time with a parsed reply, as umbrela judges; "
         "with the same rubric against that and against `ray.data.llm`",
         "≥ 40 ×; not slower",
-        "judge_alternatives --pairs 192 --max-document-tokens 80",
+        "judge_alternatives --pairs 384 --max-document-tokens 80",
         _alternatives,
     ),
     Comparison(

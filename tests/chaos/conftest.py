@@ -1,21 +1,22 @@
 """A cluster of three raylets on one machine, the S3 server behind a fault proxy, the record of what each test found.
 
-Every test bears `@pytest.mark.chaos(fault=…, injected=…)`. With RELABEL_CHAOS_LOG set, a line of JSON a test is added
-to that file; `tests.chaos.run` makes the table's record of them.
+Every test bears `@pytest.mark.chaos(fault=…, injected=…)`. With RELABEL_CHAOS_RECORD set, each test adds a line to that
+file (`tests.chaos.record`).
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from unittest import mock
 
 import pytest
 
 from relabel.storage import Folder
+from tests.chaos import record
 from tests.chaos.fault_proxy import Faults, fault_proxy
 from tests.chaos.scenes import Tally, judged, settings, write_table
 from tests.chaos.workers import TroubledJudge
@@ -119,7 +120,7 @@ def tally(request) -> Tally:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
-    marker, path = item.get_closest_marker("chaos"), os.environ.get("RELABEL_CHAOS_LOG")
+    marker, path = item.get_closest_marker("chaos"), os.environ.get(record.VARIABLE)
     failed_before = report.when == "setup" and not report.passed
     if marker and path and (report.when == "call" or failed_before) and not report.skipped:
         found, started = getattr(item, "chaos", (Tally(), time.monotonic()))
@@ -131,6 +132,5 @@ def pytest_runtest_makereport(item, call):
             "doubled": found.doubled,
             "seconds": round(time.monotonic() - started, 1),
         }
-        with open(path, "a") as stream:
-            stream.write(json.dumps(line) + "\n")
+        record.add(Path(path), line)
     return report

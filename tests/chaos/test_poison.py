@@ -139,7 +139,7 @@ def test_dead_engine(cluster, make_pairs, tmp_path, monkeypatch, tally):
     """The actor ends instead of failing shard after shard, another starts with an engine of its own."""
     from jobs import judge
 
-    write_table(Folder(tmp_path / "pairs"), make_pairs, rows=96)
+    write_table(Folder(tmp_path / "pairs"), make_pairs, rows=80)
     environment = judge.actor_environment
     own_process = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
     monkeypatch.setattr(judge, "actor_environment", lambda config: environment(config) | own_process)
