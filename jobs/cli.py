@@ -23,6 +23,7 @@ from relabel.errors import RelabelError
 from relabel.lock import held
 from relabel.secrets import redacted
 from relabel.storage import Folder
+from relabel.tables import read_manifest
 
 INTERRUPTED = 130
 #: Libraries' progress bars and notices would stand between our own lines; who wants them sets these.
@@ -91,8 +92,8 @@ STAGES = {
         "relabel.formats.export:ExportConfig", "relabel.formats.export:export", "write a table in another format"
     ),
 }
-#: Stages that run on Ray but do not join the cluster themselves.
-NEEDS_RAY = frozenset({"train-judge", "train-reranker"})
+#: Stages that run on Ray but do not join the cluster themselves, and the table, by option and kind, that each reads.
+NEEDS_RAY = {"train-judge": "pairs", "train-reranker": "labels"}
 #: Commands of their own: name → module with `add_arguments(parser)` and `command(options) -> int`.
 COMMANDS = {
     "run": ("jobs.run_command", "run all stages of a recipe"),
@@ -168,9 +169,10 @@ def _run_stage(options: argparse.Namespace, stage: Stage) -> int:
     config = config_class.load(config_values(options, config_class, base), f"relabel {options.command}")
     out = Folder(options.out)
     with held(out):
-        if options.command in NEEDS_RAY:
+        if table := NEEDS_RAY.get(options.command):
             from jobs.cluster import connect
 
+            read_manifest(Folder(getattr(config, table)), table)  # Ray takes long to start, so this is said first
             connect()
         function(config, out)
     return 0

@@ -59,11 +59,20 @@ def test_each_command_has_a_help_page(name, capsys):
         (["prepare", "--dataset", "nowhere", "--format", "beir", "--out", "o"], InputError, "nowhere"),
         (["prepare", "--dataset", "ftp://x/y", "--format", "beir", "--out", "o"], InputError, "s3://bucket/prefix"),
         (["prepare", "--format", "beir", "--out", "o"], ConfigError, "dataset: found nothing"),
+        (["judge", "--pairs", "nowhere", "--engine", "lexical", "--out", "o"], InputError, "a finished pairs folder"),
+        (["train-judge", "--pairs", "nowhere", "--model", "m", "--out", "o"], InputError, "a finished pairs folder"),
+        (
+            ["train-reranker", "--labels", "nowhere", "--model", "m", "--out", "o"],
+            InputError,
+            "a finished labels folder",
+        ),
+        (["generate-queries", "--pairs", "nowhere", "--model", "m", "--out", "o"], InputError, "found no table"),
     ],
 )
 def test_a_bad_option_exits_with_its_code(arguments, code, message, capsys, tmp_path, monkeypatch):
-    """The message is printed alone, and the exit code tells what kind of error it was."""
+    """The message is printed alone, before Ray starts, and the exit code tells what kind of error it was."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("jobs.cluster.connect", lambda log=print: pytest.fail("Ray was started first"))
     assert main(arguments) == code.exit_code
     printed = capsys.readouterr()
     assert message in printed.err
