@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
@@ -21,6 +20,8 @@ from tests.chaos.fault_proxy import Faults, fault_proxy
 from tests.chaos.scenes import Tally, judged, settings, write_table
 from tests.chaos.workers import TroubledJudge
 
+#: A test's tally, and its reports so far.
+_TALLY, _PHASES = pytest.StashKey(), pytest.StashKey()
 #: Object store of a node, and what it offers besides.
 STORE_BYTES = 200 << 20
 NODE_CPUS, NODE_GPUS = 2, 2
@@ -112,25 +113,28 @@ def troubled(monkeypatch):
 @pytest.fixture
 def tally(request) -> Tally:
     """Where a test counts its rows; written to the record when it has ended."""
-    found = Tally()
-    request.node.chaos = (found, time.monotonic())
+    request.node.stash[_TALLY] = found = Tally()
     return found
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
+    """Adds a test that has ended to the record: passed where setup, test and teardown did."""
     report = yield
     marker, path = item.get_closest_marker("chaos"), os.environ.get(record.VARIABLE)
-    failed_before = report.when == "setup" and not report.passed
-    if marker and path and (report.when == "call" or failed_before) and not report.skipped:
-        found, started = getattr(item, "chaos", (Tally(), time.monotonic()))
-        line = {
-            "test": item.nodeid.split("tests/chaos/")[-1],
-            **marker.kwargs,
-            "passed": report.passed,
-            "lost": found.lost,
-            "doubled": found.doubled,
-            "seconds": round(time.monotonic() - started, 1),
-        }
-        record.add(Path(path), line)
+    if marker and path:
+        phases = item.stash.setdefault(_PHASES, {})
+        phases[report.when] = report
+        if report.when == "teardown" and not any(phase.skipped for phase in phases.values()):
+            found = item.stash.get(_TALLY, Tally())
+            ended = phases["call"].stop if "call" in phases else report.stop
+            line = {
+                "test": item.nodeid.split("tests/chaos/")[-1],
+                **marker.kwargs,
+                "passed": all(phase.passed for phase in phases.values()),
+                "lost": found.lost,
+                "doubled": found.doubled,
+                "seconds": round(ended - phases["setup"].stop, 1),
+            }
+            record.add(Path(path), line)
     return report

@@ -1,7 +1,7 @@
 """The record of the chaos tests, docs/reliability.jsonl: one line a try, which nobody changes afterwards.
 
 A try that failed stays on record, and so do those of earlier code; what counts is how often a test has passed in a row
-since. A try that was broken off has no line.
+since, and on which code. A try that was broken off has no line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,17 @@ RECORD = ROOT / "docs" / "reliability.jsonl"
 #: Names the file to which tests add their lines; without it they add none.
 VARIABLE = "RELABEL_CHAOS_RECORD"
 #: What the tests are about: a try belongs to the last commit that changed any of it.
-CODE = ("relabel", "jobs", "train", "tests/chaos")
+CODE = (
+    "relabel",
+    "jobs",
+    "train",
+    "tests/chaos",
+    "tests/jobs/stage_runs.py",
+    "tests/ray_head.py",
+    "tests/s3_server.py",
+)
+#: What is counted in each try.
+ROWS = ("lost", "doubled")
 
 
 def add(path: Path, line: dict[str, Any]) -> None:
@@ -51,8 +61,8 @@ def _git(*words: str) -> str:
 
 def summarised(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """One entry a test, in the order of their names: `tried`, `passed`, `in_a_row` (passes since it failed last), rows
-    `lost` and `doubled` over all tries (None where a try counted none), median `seconds`, dates of the `first` and the
-    `last` try, and the last one's `fault` and `injected`."""
+    `lost` and `doubled` over all tries that counted them (None where none did), median `seconds`, the `codes` that the
+    passes in a row ran on, dates of the `first` and the `last` try, and the last one's `fault` and `injected`."""
     by_test: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
         by_test.setdefault(line["test"], []).append(line)
@@ -61,16 +71,16 @@ def summarised(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _summary(tries: list[dict[str, Any]]) -> dict[str, Any]:
     passed = [one["passed"] for one in tries]
+    in_a_row = [*reversed(passed), False].index(False)
+    counted = {name: [one[name] for one in tries if one[name] is not None] for name in ROWS}
     return {
         **{name: tries[-1][name] for name in ("test", "fault", "injected")},
         "tried": len(tries),
         "passed": sum(passed),
-        "in_a_row": [*reversed(passed), False].index(False),
-        **{name: None if None in (found := [one[name] for one in tries]) else sum(found) for name in _ROWS},
+        "in_a_row": in_a_row,
+        **{name: sum(rows) if rows else None for name, rows in counted.items()},
         "seconds": statistics.median(one["seconds"] for one in tries),
+        "codes": list(dict.fromkeys(one["code"] for one in tries[len(tries) - in_a_row :])),
         "first": tries[0]["at"][:10],
         "last": tries[-1]["at"][:10],
     }
-
-
-_ROWS = ("lost", "doubled")

@@ -19,7 +19,7 @@ from relabel.storage import Folder
 
 
 class TroubledJudge(JudgeWorker):
-    """The stage's own judge, slower, that tells where it ran and may meet rows that it does not survive.
+    """The stage's own judge, slower, that may meet rows that it does not survive.
 
     Args:
         start: seconds that it takes to start; `pause`: seconds of sleep a shard.
