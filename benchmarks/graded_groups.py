@@ -1,4 +1,4 @@
-"""A labels table for training benchmarks: groups of eight graded documents a query, real English, the same every time.
+"""Tables for training benchmarks: groups of eight graded documents a query, real English, the same every time.
 
 Passages of TREC DL 2019 and 2020 where RELABEL_DATA points to them, else documents of the demo's collection: those
 graded for a question, filled up with others as not relevant.
@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
-from relabel.records import LABELS, Scale
+from relabel.records import LABELS, PAIRS, Scale
 from relabel.scoring import document_text
 from relabel.storage import Folder
 from relabel.tables import TableWriter
@@ -24,8 +25,12 @@ SCALE = Scale((0, 1, 2, 3), 2)
 YEARS = ("trec_dl19", "trec_dl20")
 
 
-def write_labels(out: Folder, pairs: int) -> str:
-    """Write about `pairs` labelled pairs in whole groups, the queries in turn; returns where the texts come from."""
+def write_graded(out: Folder, pairs: int, kind: Literal["labels", "pairs"] = "labels") -> str:
+    """Write about `pairs` graded pairs in whole groups, the queries in turn; returns where the texts come from.
+
+    Args:
+        kind: of the table: `labels` trains a re-ranker, `pairs` a judge.
+    """
     data = Path(os.environ.get("RELABEL_DATA", "shared/data"))
     here = all((data / year / "corpus.jsonl").exists() for year in YEARS)
     graded = [query for year in YEARS for query in _trec(data / year)] if here else _demo()
@@ -43,15 +48,15 @@ def write_labels(out: Folder, pairs: int) -> str:
         for group, (_, query, documents) in enumerate(groups)
         for number, (*texts, grade) in enumerate(documents)
     ]
-    writer = TableWriter(out, "labels", SCALE)
-    writer.write(pa.Table.from_pylist(rows, schema=LABELS))
+    writer = TableWriter(out, kind, SCALE)
+    writer.write(pa.Table.from_pylist(rows, schema={"labels": LABELS, "pairs": PAIRS}[kind]))
     writer.finish({})
     return "TREC DL 2019 and 2020" if here else "the demo's collection"
 
 
 def _row(query_id: str, number: int, query: str, text: str, grade: int) -> dict:
-    fixed = {"original_source": "human", "weight": 1.0, "rule": "keep", "action": "kept", "title": ""}
-    about = {"query_id": query_id, "doc_id": f"{query_id}d{number}", "query": query, "text": text}
+    fixed = {"label_source": "human", "original_source": "human", "weight": 1.0, "rule": "keep", "action": "kept"}
+    about = {"query_id": query_id, "doc_id": f"{query_id}d{number}", "query": query, "title": "", "text": text}
     return fixed | about | {"label": SCALE.degree(grade)}
 
 

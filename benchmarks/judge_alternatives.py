@@ -179,7 +179,7 @@ def ray_data_llm(
         data = ray.data.from_items([{"tokens": prompt} for prompt in prompts])
         rows = processor(data).take_all()
     except Exception as error:  # whatever it is, it is the result
-        return {"fails": f"{type(error).__name__}: {str(error).strip().splitlines()[-1][:300]}"}
+        return {"fails": f"{type(error).__name__}: {''.join(str(error).strip().splitlines()[-1:])[:300]}"}
     seconds = max(row["finished"] for row in rows) - min(row["finished"] - row["took"] for row in rows)
     return {"pairs_per_second": round(len(rows) / seconds, 3), "pairs": len(rows), "batch": batch}
 

@@ -10,7 +10,7 @@ What is timed: `seconds` of our training record and `train_runtime` of the Train
 export. Memory is the greatest sum of all processes of a side (Ray's included). The ratio is our pairs a second over
 the Trainer's, the median over repetitions (wanted: ≥ 1.5).
 
-Run: `python -m benchmarks.judge_training --pairs runs/hand/human --limit 160`; the last line is JSON.
+Run: `python -m benchmarks.judge_training --limit 160`, or with a table of yours (`--pairs`); the last line is JSON.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import tempfile
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.graded_groups import write_graded
 from benchmarks.sides import hand_over, run_side
 from relabel.hardware import facts
 from relabel.models import local_model
@@ -39,7 +40,7 @@ SHARED = ("pairs", "model", "prompt", "max_document_tokens", "batch", "micro_bat
 
 def main(arguments: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", required=True, help="a pairs table with human labels")
+    parser.add_argument("--pairs", help="a pairs table with human labels; default: that of benchmarks.graded_groups")
     parser.add_argument("--limit", type=int, default=160, help="pairs of an epoch")
     parser.add_argument("--repetitions", type=int, default=1)
     parser.add_argument("--model", default="smollm2-135m-instruct")
@@ -71,7 +72,10 @@ def measure(options: argparse.Namespace) -> dict:
 
 
 def write_chosen_pairs(options: argparse.Namespace, out: Folder) -> None:
-    """About `limit` graded pairs: all those of some documents, taken evenly over the table."""
+    """About `limit` graded pairs: all those of some documents, taken evenly over the table, where one is named."""
+    if not options.pairs:
+        write_graded(out, options.limit, "pairs")
+        return
     source = Folder(options.pairs)
     manifest, pairs = read_manifest(source, "pairs"), read_whole(source, "pairs")
     pairs = pairs.filter(pairs["label"].is_valid())

@@ -46,8 +46,9 @@ class MemorySampler:
         return unix_time - self._entered
 
     def peak(self, start: float, stop: float) -> float:
-        """Largest MiB between two times."""
-        return max(mib for second, mib in self.samples if start <= second <= stop)
+        """Largest MiB between two times; where none was taken between, of the sample next to them."""
+        between = [mib for second, mib in self.samples if start <= second <= stop]
+        return max(between or [min(self.samples, key=lambda sample: abs(sample[0] - start))[1]])
 
     def _sample(self) -> None:
         while not self._stop.is_set():

@@ -11,9 +11,9 @@ are of pairs a second, the median over repetitions (wanted: ≥ 1.5 of the best 
 
     python -m benchmarks.reranker_training                      # pointwise: bce against BinaryCrossEntropyLoss
     python -m benchmarks.reranker_training --loss listnet       # listwise: against ListNetLoss
-    python -m benchmarks.reranker_training --compare workers    # 16 pairs a step; --batch 64 as recipes have
+    python -m benchmarks.reranker_training --compare workers    # 16 pairs a step; --batch 64 as in medquad's recipe
 
-The Trainer needs `datasets` beside this project (`pip install datasets`). The last line is JSON.
+The Trainer needs `pip install --no-deps -r locks/benchmarks.txt`. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import tempfile
 import time
 from itertools import pairwise
 
-from benchmarks.graded_groups import GROUP, write_labels
+from benchmarks.graded_groups import GROUP, write_graded
 from benchmarks.sides import hand_over, run_side
 from relabel.hardware import facts
 from relabel.models import local_model
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> dict:
         hand_over(found)
         return found
     with tempfile.TemporaryDirectory(prefix="relabel-reranker-training-") as scratch:
-        source = write_labels(Folder(scratch), options.pairs)
+        source = write_graded(Folder(scratch), options.pairs)
         result = compare(argparse.Namespace(**vars(options) | {"labels": scratch})) | {"texts": source}
     print(json.dumps(result))
     return result

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
+from relabel.hardware import facts
 from relabel.ledger import commit, content_fingerprint, finished_shards, plan_stage, read_shard, reconcile
 from relabel.records import JUDGEMENTS, QUARANTINE, Scale
 from relabel.storage import Folder
@@ -146,7 +147,11 @@ def main() -> None:
     }
     for name, counts in each.items():
         print(f"{name}: {', '.join(f'{number:g} {method}' for method, number in sorted(counts.items())) or 'none'}")
-    print(json.dumps({"benchmark": "store_requests", "shards": SHARDS, "rows": ROWS, "requests": each}))
+    print(
+        json.dumps(
+            {"benchmark": "store_requests", "shards": SHARDS, "rows": ROWS, "requests": each, "machine": facts()}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -64,6 +64,13 @@ def _many_shards(result: dict[str, Any]) -> str:
     )
 
 
+def _requests(result: dict[str, Any]) -> str:
+    return "; ".join(
+        f"{what}: {', '.join(f'{number:g} {method}' for method, number in sorted(counts.items())) or 'none'}"
+        for what, counts in result["requests"].items()
+    )
+
+
 COMPARISONS = (
     Comparison(
         "judge-alike",
@@ -86,6 +93,13 @@ COMPARISONS = (
         "≥ 40 ×; not slower",
         "judge_alternatives --pairs 384 --max-document-tokens 80",
         _alternatives,
+    ),
+    Comparison(
+        "judge-training",
+        "`train-judge` against transformers' Trainer: all weights, float32, one epoch",
+        "≥ 1.5 ×",
+        "judge_training --limit 160",
+        _ratio,
     ),
     Comparison(
         "reranker-bce",
@@ -143,6 +157,7 @@ COMPARISONS = (
         "many_shards --shards 100000 --s3",
         _many_shards,
     ),
+    Comparison("store-requests", "requests to an S3 server", "counted", "store_requests", _requests),
 )
 
 
@@ -197,19 +212,21 @@ def rendered(record: dict[str, Any]) -> str:
             continue
         entry = record[comparison.name]
         result = entry["result"]
-        holds = result["holds"]
+        holds = result.get("holds")
         held = all(holds.values()) if isinstance(holds, dict) else holds
         when = f"{entry['at'][:10]}, {result.get('load_average', 0):.1f}"
         found = comparison.found(result)
         lines.append(
-            f"| {comparison.about} | {comparison.promise} | {found} | {'yes' if held else '**no**'} | {when} | "
-            f"`{entry['command']}` |"
+            f"| {comparison.about} | {comparison.promise} | {found} | {_HELD[held]} | {when} | `{entry['command']}` |"
         )
     machines = {json.dumps(entry["result"].get("machine"), sort_keys=True) for entry in record.values()} - {"null"}
     for machine in sorted(machines):
         facts = json.loads(machine)
         lines += ["", f"Machine: {', '.join(f'{name} {value}' for name, value in facts.items())}."]
     return "\n".join(lines)
+
+
+_HELD = {True: "yes", False: "**no**", None: ""}
 
 
 def placed(page: str, table: str) -> str:

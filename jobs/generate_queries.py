@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from relabel.differences import first_difference
-from relabel.engine import ENGINE_SPEED, environment
+from relabel.engine import ENGINE_SPEED, environment, settings_with_reasons
 from relabel.errors import ConfigError, InputError
 from relabel.generation.config import AFTERWARDS, GenerateConfig
 from relabel.generation.documents import chosen_documents, shots_of
@@ -65,6 +65,7 @@ def generate_queries(config: GenerateConfig, out: Folder, log: Callable[[str], N
         raise InputError(f"encoder {config.encoder}", "a cross-encoder", "a bi-encoder")
     task = _task_id(config, shots, dtype.value)
     log(f"generate-queries: {config.model}, {len(shots)} examples, dtype {dtype.value} ({dtype.reason})")
+    log(f"generate-queries: vLLM with {settings_with_reasons(config)}")
     documents, written = out / "documents", out / "written"
     if not documents.exists(MANIFEST):
         writer = TableWriter(documents, "pairs")

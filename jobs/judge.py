@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from relabel.engine import settings_with_reasons
 from relabel.errors import ConfigError, InputError
 from relabel.hardware import cores
 from relabel.judges import JudgeConfig, classifier, load_judge
@@ -87,6 +88,10 @@ def judge(config: JudgeConfig, out: Folder, log: Callable[[str], None] = print) 
     log(f"judge: {name}, prompt {config.prompt}, dtype {dtype} ({judge_dtype(config).reason})")
     rows, reason = shard_rows(config)
     log(f"judge: {rows} rows a shard ({reason}); {config.actors} actor(s), {config.num_gpus:g} GPU each")
+    if served_by_vllm(config):
+        log(f"judge: vLLM with {settings_with_reasons(config)}")
+    elif engines_of(config) - MODEL_FREE and not config.on_gpu:
+        log(f"judge: {config.compute_threads} thread(s) an actor ({cores()} cores)")
     return run_stage(stage_of(config, name, dtype), Folder(config.pairs), out, log)
 
 
@@ -160,6 +165,14 @@ def shard_rows(config: JudgeConfig) -> tuple[int, str]:
 def engines_of(config: JudgeConfig) -> set[str]:
     """The engines that will run in an actor: the judge's own, or those of a panel's members."""
     return {one.engine for one in computing(config)}
+
+
+def served_by_vllm(config: JudgeConfig) -> bool:
+    """Whether an actor starts an engine of vLLM."""
+    return any(
+        one.engine == "vllm" or (one.engine == "classifier" and classifier.runner(one) == "vllm")
+        for one in computing(config)
+    )
 
 
 def facts_of(config: JudgeConfig, name: str, dtype: str) -> dict[str, Any]:

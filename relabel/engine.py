@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 
 from relabel.config import Config
 from relabel.errors import in_short
-from relabel.hardware import cores, has_gpu
+from relabel.hardware import cores, has_gpu, memory_gib
 
 Runner = Literal["generate", "pooling"]
 #: Characters of an engine's last words that are kept.
@@ -40,7 +40,7 @@ class EngineConfig(Config):
         threads: compute threads an actor on CPU; null: all cores divided by `actors`.
         tensor_parallel_size: GPUs that share one model.
         gpu_memory_utilization: share of a GPU's memory for model and cache.
-        kv_cache_gib: key-value cache on CPU, GiB.
+        kv_cache_gib: key-value cache of an actor on CPU, GiB; null: a twelfth of the memory divided by `actors`.
         block_size: tokens a cache block; only whole blocks are shared between prompts. null: 16 on GPU, 32 on CPU.
         max_num_seqs, max_num_batched_tokens: engine's batch limits.
     """
@@ -53,7 +53,7 @@ class EngineConfig(Config):
     threads: int | None = Field(None, ge=1)
     tensor_parallel_size: int = Field(1, ge=1)
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
-    kv_cache_gib: int = Field(2, ge=1)
+    kv_cache_gib: int | None = Field(None, ge=1)
     block_size: int | None = Field(None, ge=8)
     max_num_seqs: int = Field(256, ge=1)
     max_num_batched_tokens: int = Field(8192, ge=64)
@@ -68,6 +68,26 @@ class EngineConfig(Config):
     def on_gpu(self) -> bool:
         """Whether an actor computes on a GPU; asked of the machine only where `num_gpus` leaves it open."""
         return has_gpu() if self.num_gpus is None else self.num_gpus > 0
+
+    @property
+    def compute_threads(self) -> int:
+        """Threads that an actor computes with on CPU."""
+        return self.threads or max(1, cores() // self.actors)
+
+    @property
+    def cache_gib(self) -> int:
+        """Key-value cache of an actor on CPU, GiB."""
+        return self.kv_cache_gib or max(1, memory_gib() // (12 * self.actors))
+
+    @property
+    def cache_block(self) -> int:
+        """Tokens a block of the key-value cache."""
+        return self.block_size or (16 if self.on_gpu else 32)
+
+    @property
+    def gpu_share(self) -> float:
+        """Share of a GPU's memory for an engine; actors that share a GPU (`num_gpus` below 1) share its memory."""
+        return self.gpu_memory_utilization * min(1.0, self.num_gpus or 1.0)
 
 
 #: Fields that decide how fast an engine is and not what it says.
@@ -86,21 +106,48 @@ def environment(config: EngineConfig) -> dict[str, str]:
     }
     if config.on_gpu:
         return common
-    threads = config.threads or max(1, cores() // config.actors)
     common |= {
-        "VLLM_CPU_KVCACHE_SPACE": str(config.kv_cache_gib),
+        "VLLM_CPU_KVCACHE_SPACE": str(config.cache_gib),
         "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
-        "OMP_NUM_THREADS": str(threads),
+        "OMP_NUM_THREADS": str(config.compute_threads),
         "MALLOC_ARENA_MAX": "2",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, _bound(config))) or "nobind",
     }
-    if config.actors == 1:
-        bound = sorted(os.sched_getaffinity(0))[:threads]
-        common["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, bound))
     openmp = Path(sys.prefix) / "lib" / "libiomp5.so"
     if openmp.exists():
         common["LD_PRELOAD"] = str(openmp)
     return common
+
+
+def _bound(config: EngineConfig) -> list[int]:
+    """Cores that the threads are bound to; none where several actors would be bound to the same."""
+    return sorted(os.sched_getaffinity(0))[: config.compute_threads] if config.actors == 1 else []
+
+
+def settings_with_reasons(config: EngineConfig) -> str:
+    """The settings of an engine of vLLM that were chosen or asked for, each with its reason, for the log."""
+    batches = f"batches of at most {config.max_num_seqs} prompts and {config.max_num_batched_tokens:,} tokens"
+    blocks = f"cache blocks of {config.cache_block} tokens ({_why(config.block_size, 'only whole ones are shared')})"
+    if config.on_gpu:
+        shared = (
+            f" × {config.num_gpus:g}, the actor's part of it"
+            if config.gpu_share < config.gpu_memory_utilization
+            else ""
+        )
+        memory = f"{config.gpu_share:.0%} of a GPU's memory ({config.gpu_memory_utilization:g}{shared})"
+        return f"{memory}, {config.tensor_parallel_size} GPU(s) a model, {blocks}, {batches}, CUDA graphs"
+    reason = _why(config.threads, f"{cores()} cores, {config.actors} actor(s)")
+    bound = _bound(config)
+    binding = f"bound to the cores {', '.join(map(str, bound))}" if bound else "not bound, since actors share the cores"
+    memory = _why(config.kv_cache_gib, f"a twelfth of {memory_gib()} GiB for {config.actors} actor(s)")
+    return (
+        f"{config.compute_threads} thread(s) an actor ({reason}), {binding}, key-value cache of {config.cache_gib} GiB "
+        f"({memory}), {blocks}, {batches}, not compiled (CPU)"
+    )
+
+
+def _why(asked: object, reason: str) -> str:
+    return reason if asked is None else "asked for"
 
 
 class EngineDead(RuntimeError):
@@ -223,15 +270,14 @@ def engine_options(
         "max_model_len": longest,
         "max_num_seqs": config.max_num_seqs,
         "max_num_batched_tokens": max(config.max_num_batched_tokens, longest),
-        "block_size": config.block_size or (16 if gpu else 32),
+        "block_size": config.cache_block,
         "runner": runner,
         "enable_prefix_caching": True if runner == "generate" else None,  # null: where the model reads left to right
         "trust_remote_code": False,
         "load_format": "safetensors",
         "hf_overrides": {"head_dtype": "float32"},  # bfloat16 logits near 16 have steps of 0.125, which ties grades
         "tensor_parallel_size": config.tensor_parallel_size,
-        # Actors that share a GPU (`num_gpus` below 1) share its memory.
-        "gpu_memory_utilization": config.gpu_memory_utilization * min(1.0, config.num_gpus or 1.0),
+        "gpu_memory_utilization": config.gpu_share,
         "enforce_eager": not gpu,
         "disable_log_stats": True,
         "seed": 0,

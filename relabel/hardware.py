@@ -23,6 +23,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def memory_gib() -> int:
+    """This machine's memory, GiB."""
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+
+
 @functools.cache
 def cpu_flags() -> frozenset[str]:
     """Instruction-set flags of the CPU as Linux names them; empty where it does not tell."""
@@ -56,7 +61,7 @@ def facts() -> dict[str, str | int]:
     return {
         "machine": platform.machine(),
         "cores": cores(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "memory_gib": memory_gib(),
         "bfloat16": compute_dtype("auto", False).reason,
         "gpu": has_gpu(),
         "python": sys.version.split()[0],

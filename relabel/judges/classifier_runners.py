@@ -9,7 +9,6 @@ import numpy as np
 
 from relabel.engine import Engine
 from relabel.errors import InputError
-from relabel.hardware import cores
 from relabel.judges.config import JudgeConfig
 
 
@@ -64,7 +63,7 @@ class TransformersClassifier:
         self._tokenizer, self._batch_size = tokenizer, config.batch_size
         self._device = "cuda" if config.on_gpu else "cpu"
         if self._device == "cpu":
-            torch.set_num_threads(config.threads or max(1, cores() // config.actors))
+            torch.set_num_threads(config.compute_threads)
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=getattr(torch, dtype), trust_remote_code=False, use_safetensors=True
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from relabel.hardware import cores
 from relabel.judges.bare_score import ScoreJudge, Scores, log_odds_of
 from relabel.judges.config import JudgeConfig, judge_dtype, judge_id
 from relabel.models import local_model
@@ -28,7 +27,7 @@ class Similarity:
 
         device = "cuda" if config.on_gpu else "cpu"
         if device == "cpu":
-            torch.set_num_threads(config.threads or max(1, cores() // config.actors))
+            torch.set_num_threads(config.compute_threads)
         limits = {"query": config.max_query_tokens, "document": config.max_document_tokens}
         limits["pair"] = sum(limits.values())
         self._scorer = TextScorer(local_model(config.model), config.batch_size, dtype, device, limits, logits=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from relabel.hardware import compute_dtype, cores
+from relabel.hardware import compute_dtype
 from relabel.judges.base import PromptedJudge
 from relabel.judges.config import JudgeConfig, judge_id
 from relabel.models import local_model
@@ -26,7 +26,7 @@ class TransformersScorer:
 
         self._device = "cuda" if config.on_gpu else "cpu"
         if self._device == "cpu":
-            torch.set_num_threads(config.threads or max(1, cores() // config.actors))
+            torch.set_num_threads(config.compute_threads)
         self._model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=getattr(torch, dtype), trust_remote_code=False, use_safetensors=True
         )

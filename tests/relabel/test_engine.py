@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from relabel.engine import EngineConfig, EngineDead, engine_options, while_alive
+from relabel.engine import (
+    EngineConfig,
+    EngineDead,
+    engine_options,
+    environment,
+    settings_with_reasons,
+    while_alive,
+)
 from relabel.errors import ConfigError
 
 
@@ -42,3 +49,29 @@ def test_an_engine_whose_process_was_killed_is_not_waited_for():
         for process in (killed, alive):
             process.kill()
             process.join()
+
+
+def test_settings_are_chosen_from_the_machine_and_say_why(monkeypatch):
+    """What is printed is what the engine gets, and what was asked for is named as such."""
+    monkeypatch.setattr("relabel.engine.cores", lambda: 16)
+    monkeypatch.setattr("relabel.engine.memory_gib", lambda: 128)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(16)))
+    two = EngineConfig(num_gpus=0, actors=2)
+    assert (environment(two)["OMP_NUM_THREADS"], environment(two)["VLLM_CPU_KVCACHE_SPACE"]) == ("8", "5")
+    assert environment(two)["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    said = settings_with_reasons(two)
+    assert said.startswith("8 thread(s) an actor (16 cores, 2 actor(s)), not bound, since actors share the cores, ")
+    assert "cache of 5 GiB (a twelfth of 128 GiB for 2 actor(s)), cache blocks of 32 tokens (only whole" in said
+    one = EngineConfig(num_gpus=0, threads=2, kv_cache_gib=3, block_size=64)
+    assert environment(one)["VLLM_CPU_OMP_THREADS_BIND"] == "0,1"
+    said = settings_with_reasons(one)
+    assert said.startswith(
+        "2 thread(s) an actor (asked for), bound to the cores 0, 1, key-value cache of 3 GiB (asked for)"
+    )
+    assert "cache blocks of 64 tokens (asked for), batches of at most 256 prompts and 8,192 tokens" in said
+    half = EngineConfig(num_gpus=0.5)
+    assert engine_options(Path("m"), half, "bfloat16", 512)["gpu_memory_utilization"] == 0.45
+    assert settings_with_reasons(half).startswith(
+        "45% of a GPU's memory (0.9 × 0.5, the actor's part of it), 1 GPU(s) a "
+    )
+    assert settings_with_reasons(EngineConfig(num_gpus=1)).startswith("90% of a GPU's memory (0.9), 1 GPU(s) a model, ")
