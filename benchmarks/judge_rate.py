@@ -205,10 +205,10 @@ def bare_seconds(config: JudgeConfig, prompts: list[list[int]], longest: int, la
 class BareEngine:
     """vLLM and nothing else."""
 
-    def __init__(self, config: JudgeConfig, dtype: str, longest: int):
+    def __init__(self, config: JudgeConfig, dtype: str, longest: int, changes: dict[str, Any] | None = None):
         from vllm import LLM
 
-        self._engine = LLM(**engine_options(local_model(config.model), config, dtype, longest))
+        self._engine = LLM(**engine_options(local_model(config.model), config, dtype, longest) | (changes or {}))
 
     def generate(self, prompts: list[list[int]], label_ids: list[int]) -> float:
         """Seconds of one call."""

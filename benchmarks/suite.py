@@ -95,6 +95,13 @@ COMPARISONS = (
         _alternatives,
     ),
     Comparison(
+        "engine-settings",
+        "the judge's engine against the same with one setting changed",
+        "none faster",
+        "engine_settings --pairs 128",
+        _ratio,
+    ),
+    Comparison(
         "judge-training",
         "`train-judge` against transformers' Trainer: all weights, float32, one epoch",
         "≥ 1.5 ×",

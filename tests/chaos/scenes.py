@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,11 @@ class Tally:
 
     def count(self, whole: Folder, out: Folder) -> None:
         """Count rows lost and doubled against the undisturbed table, and assert that there are none."""
-        expected, found = _keys(whole), _keys(out)
+        self.rows(_keys(whole), out)
+
+    def rows(self, keys: Iterable[tuple[str, str]], out: Folder) -> None:
+        """Count rows lost and doubled of a judgements table that should have these keys, and assert that none are."""
+        expected, found = Counter(keys), _keys(out)
         self.lost = (self.lost or 0) + sum((expected - found).values())
         self.doubled = (self.doubled or 0) + sum((found - expected).values())
         assert (self.lost, self.doubled) == (0, 0)

@@ -21,9 +21,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
+from relabel.demo import write_beir
+from relabel.records import KEY
 from relabel.storage import Folder
-from relabel.tables import read_manifest
+from relabel.tables import keys_of, read_manifest, read_whole
 from tests.chaos.scenes import TOLERANCE, Actors, done_by, largest_difference, quarantined
 from tests.jobs.stage_runs import markers, shards_done, write_pairs
 from tests.ray_head import RayHead, joined, ray_head
@@ -73,6 +76,24 @@ def checkout(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def shop(checkout, s3_environment, tmp_path_factory) -> None:
+    """`shop.yaml` in the checkout: the demo's recipe, small and without a language model, its collection on S3."""
+    folder, data = tmp_path_factory.mktemp("shop"), Folder(f"s3://{s3_environment.bucket}/shop")
+    write_beir(folder)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            data.write_bytes(str(path.relative_to(folder)), path.read_bytes())
+    recipe = yaml.safe_load((ROOT / "jobs" / "recipes" / "demo.yaml").read_text("utf-8"))
+    for section in ("prepare", "human", "held_out", "test"):
+        recipe[section] |= {"dataset": data.uri, "max_queries": 6}
+    del recipe["judge_training"]
+    recipe |= {"name": "shop", "judge": {"engine": "lexical"}, "adjust": {"rules": []}}
+    recipe["reranker"] |= {"epochs": 1}
+    recipe["evaluate"] |= {"resamples": 100, "permutations": 100}
+    (checkout / "shop.yaml").write_text(yaml.safe_dump(recipe), "utf-8")
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.chaos(fault="job stopped and submitted again", injected="`ray job stop` in the middle, on a real Ray head")
 def test_a_stopped_job_is_submitted_again_and_goes_on(head, checkout, s3_environment, make_pairs, tally):
@@ -82,7 +103,7 @@ def test_a_stopped_job_is_submitted_again_and_goes_on(head, checkout, s3_environ
     write_pairs(Folder(f"{bucket}/pairs"), make_pairs(_rows()))
     whole, stopped = Folder(f"{bucket}/whole"), Folder(f"{bucket}/stopped")
     with _waiting_ray(head, ["job", "stop", "--address", head.address, "stopped"], checkout) as stop:
-        said = [_submit(head, checkout, "stopped", stopped)]
+        said = [_submit(head, checkout, "stopped", _judging(stopped))]
         _until(lambda: shards_done(stopped) >= ENOUGH and ", " in _progress(head, "stopped"), head, "stopped")
         said.append(stop())
     assert _job(head, "stopped")["status"] == "STOPPED"
@@ -93,7 +114,8 @@ def test_a_stopped_job_is_submitted_again_and_goes_on(head, checkout, s3_environ
     assert "stopped; finished work is kept. To go on: relabel judge" in log
     _until(lambda: not _left_over(head), head, "stopped", "STOPPED")
 
-    said += [_submit(head, checkout, "again", stopped), _submit(head, checkout, "whole", whole, LARGE)]
+    said += [_submit(head, checkout, "again", _judging(stopped))]
+    said += [_submit(head, checkout, "whole", _judging(whole, LARGE))]
     for name in ("again", "whole"):
         _until(lambda name=name: _job(head, name)["status"] == "SUCCEEDED", head, name, "SUCCEEDED")
     done = re.search(rf"judge: (\d+) of {SHARDS} shards are done already, going on with (\d+)", _log(head, "again"))
@@ -128,7 +150,7 @@ def test_a_job_on_three_nodes_says_what_one_actor_says(checkout, s3_environment,
     with ray_head(cpus=2) as head, joined(head, cpus=2), joined(head, cpus=2):
         for out, actors in ((one, 1), (four, 4)):
             name = f"{actors}-actors"
-            _submit(head, checkout, name, out, options=f"{options} --shard-rows 16 --actors {actors}")
+            _submit(head, checkout, name, _judging(out, f"{options} --shard-rows 16 --actors {actors}"))
             judges, at_once = Actors(), []
             _until(partial(_ended, head, name, judges, at_once), head, name, "SUCCEEDED", 600)
             assert max(at_once) >= actors
@@ -141,6 +163,35 @@ def test_a_job_on_three_nodes_says_what_one_actor_says(checkout, s3_environment,
     difference = largest_difference(one, four)
     print(f"largest difference of a probability: {difference:.6f}")
     assert difference <= TOLERANCE
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.chaos(
+    fault="job of a whole recipe stopped and submitted again",
+    injected="`ray job stop` while it trains, on a real Ray head",
+)
+def test_the_documented_job_runs_a_recipe(head, checkout, shop, s3_environment, tally):
+    """The README's line as it stands but for the addresses. Training waits for judging; submitted again after a stop,
+    the job finds done what was done, and ends with a report."""
+    out = Folder(f"s3://{s3_environment.bucket}/job-recipe/run")
+    job = [out.uri if word.startswith("s3://") else word for word in documented()[1]]
+    assert job[:4] == ["python", "-m", "jobs.run", "shop.yaml"]
+    _submit(head, checkout, "recipe", job)
+    _until(lambda: (out / "rerankers" / "keep").exists("supervision/validation.parquet"), head, "recipe")
+    _ray(head, ["job", "stop", "--address", head.address, "recipe"], checkout)
+    assert _job(head, "recipe")["status"] == "STOPPED"
+    assert not out.exists("report.html")
+    _until(lambda: not _left_over(head), head, "recipe", "STOPPED")
+
+    _submit(head, checkout, "recipe-again", job)
+    _until(lambda: _job(head, "recipe-again")["status"] == "SUCCEEDED", head, "recipe-again", "SUCCEEDED", 600)
+    done = [line for line in _log(head, "recipe-again").splitlines() if line.endswith("done already")]
+    assert {"— judge: done already", "— adjust keep: done already"} <= set(done), done
+    assert out.read_bytes("report.html").decode().rstrip().endswith("</html>")
+    stages = {stage["name"]: stage for stage in out.read_json("run.json")["stages"]}
+    assert stages["judge"]["finished"] <= stages["train-reranker keep"]["begun"]
+    [judged] = {name.split("/")[0] for name in (out / "judgements").names(recursive=True)}
+    tally.rows(keys_of(read_whole(out / "pairs", "pairs", list(KEY))), out / "judgements" / judged)
 
 
 @pytest.mark.chaos(fault="job server asked without a token", injected="a request to a real Ray head")
@@ -161,17 +212,21 @@ def _rows(pairs: int = PAIRS) -> list[tuple]:
     return [*rows, ("q0", "empty", "what is it", "   ", 0)]
 
 
-def documented() -> list[str]:
-    """The words of the README's `ray job submit` up to the command of the job."""
+def documented() -> tuple[list[str], list[str]]:
+    """The words of the README's `ray job submit`, and those of the job that it submits."""
     text = (ROOT / "README.md").read_text("utf-8").replace("\\\n", " ")
-    (line,) = re.findall(r"^(ray job submit .*?) -- python -m jobs\.run ", text, re.MULTILINE)
-    return shlex.split(line)
+    [(submit, job)] = re.findall(r"^(ray job submit .*?) -- (python -m jobs\.run .*)$", text, re.MULTILINE)
+    return shlex.split(submit), shlex.split(job)
 
 
-def _submit(head: RayHead, checkout: Path, name: str, out: Folder, options: str = SMALL) -> str:
+def _judging(out: Folder, options: str = SMALL) -> list[str]:
+    """A job that judges the pairs beside `out`."""
     pairs = f"{out.uri.rpartition('/')[0]}/pairs"
-    job = ["python", "-m", "jobs.judge", "--pairs", pairs, "--out", out.uri, *options.split()]
-    words = [head.address if word == "http://localhost:8265" else word for word in documented()]
+    return ["python", "-m", "jobs.judge", "--pairs", pairs, "--out", out.uri, *options.split()]
+
+
+def _submit(head: RayHead, checkout: Path, name: str, job: list[str]) -> str:
+    words = [head.address if word == "http://localhost:8265" else word for word in documented()[0]]
     assert head.address in words
     return _ray(head, [*words[1:], "--no-wait", "--submission-id", name, "--", *job], checkout)
 
@@ -249,7 +304,7 @@ def _left_over(head: RayHead) -> list[str]:
         with suppress(psutil.NoSuchProcess):
             lines.append(" ".join(process.cmdline()))
     return [
-        line for line in lines if "jobs.judge" in line or re.search(r"ray::(Map|Read|_wrapper|JobSupervisor)", line)
+        line for line in lines if re.search(r"jobs\.(judge|run)|ray::(Map|Read|_wrapper|JobSupervisor|.*Train)", line)
     ]
 
 
