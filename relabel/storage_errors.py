@@ -32,7 +32,14 @@ _EXPLANATIONS = {
         "give the same command again later: what is finished is kept",
     ),
     "NETWORK_CONNECTION": ("no server at the endpoint", "a server that answers", _ENDPOINT),
+    "BROKEN_CONNECTION": (
+        "connections that break off, also after many tries",
+        "a network that carries whole answers",
+        "give the same command again later: what is finished is kept",
+    ),
 }
+#: curl's codes for a server that was reached and a connection that then broke: body cut, no answer, sending, receiving.
+_BROKE_OFF = frozenset({18, 52, 55, 56})
 
 #: What a local file system refuses for want of room: what is wanted, what to do next.
 _NO_ROOM = ("room for the next file", "make room there and give the same command again: what is finished is kept")
@@ -77,4 +84,7 @@ def _code(text: str) -> str:
     if unknown:
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", unknown[1]).upper()
     known = re.search(r"AWS Error ([A-Z_]+)", text)
+    if known and known[1] == "NETWORK_CONNECTION":
+        curl = re.search(r"curlCode: (\d+)", text)
+        return "BROKEN_CONNECTION" if curl and int(curl[1]) in _BROKE_OFF else known[1]
     return known[1] if known else ""

@@ -13,6 +13,7 @@ import pytest
 
 from relabel.errors import InputError
 from relabel.storage import Folder, parquet_bytes
+from tests.chaos.fault_proxy import Faults, fault_proxy
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.integration)])
@@ -206,6 +207,20 @@ def test_refused_access_says_what_to_set_and_shows_no_secret(s3, monkeypatch, ch
         chain = [caught.value, caught.value.__cause__]
         for name in ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"):
             assert all(os.environ[name] not in str(error) for error in chain)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("kind", ["truncated", "reset", "reset-after"])
+def test_a_connection_that_breaks_off_is_no_missing_server(s3_environment, s3, monkeypatch, kind):
+    """Nobody is told to set an endpoint that answers; what to do is to try again later."""
+    Folder(f"{s3}/there").write_bytes("x", b"1" * 1000)
+    faults = Faults(shares={kind: 1.0})
+    with fault_proxy(s3_environment.endpoint, faults) as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+        with pytest.raises(InputError, match=r"connections that break off.*the same command again later"):
+            Folder(f"{s3}/there").read_bytes("x")
+    assert faults.injected[kind] >= 2
 
 
 @pytest.mark.integration
