@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -144,20 +145,44 @@ def _committed(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, out: 
     """Runs the shards through Ray Data; yields the marker of each as it is committed."""
     if not todo:
         return
-    failure = None
+    actors, failure = _Actors(), None
     try:
-        dataset = _pipeline(stage, plan, todo, pairs, out)
+        dataset = _pipeline(stage, plan, todo, pairs, out, actors)
         for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             yield from (Marker(**json.loads(marker)) for marker in block["marker"].to_pylist())
     except ray.exceptions.RayError as error:
+        actors.kill()
         failure = _cause(error, stage.name)
         if failure is error:
             raise
-    if failure:  # raised bare: frames of Ray's error would hold the actors, and what they reserve, as long as it lives
+    if failure:
         raise failure
 
 
-def _pipeline(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, out: Folder) -> ray.data.Dataset:
+class _Actors:
+    """The options of a stage's actors, each with a name, so that those of a stage that failed can be ended.
+
+    Ray Data lets go of them, but what it leaves behind refers to itself and to them: until someone looks for such
+    circles they would keep what they reserve, and the next stage of this process would wait for it, idle, for ever.
+    """
+
+    def __init__(self):
+        self._names: list[str] = []
+
+    def __call__(self) -> dict[str, Any]:
+        """Options of one more actor: Ray Data's own would try a shard that ends its worker again for ever."""
+        self._names.append(f"relabel-{uuid.uuid4().hex}")
+        return {"max_task_retries": WORKER_DEATHS, "name": self._names[-1]}
+
+    def kill(self) -> None:
+        for name in self._names:
+            with suppress(ValueError):  # there is none of that name any more
+                ray.kill(ray.get_actor(name))
+
+
+def _pipeline(
+    stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, out: Folder, actors: Callable[[], dict[str, Any]]
+) -> ray.data.Dataset:
     """Read, work, commit; a shard is one row from end to end, and each block one row. Nothing runs until iterated."""
     io_tasks = min(len(todo), max(2, stage.actors))  # one worker process each: more of them only cost memory
     whole_blocks = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
@@ -176,16 +201,11 @@ def _pipeline(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, out: F
                 num_cpus=stage.num_cpus,
                 num_gpus=stage.num_gpus,
                 runtime_env={"env_vars": stage.environment} if stage.environment else None,
-                ray_remote_args_fn=_retries,
+                ray_remote_args_fn=actors,
                 **whole_blocks,
             )
             .map_batches(_Sink(out, plan.task_id), concurrency=io_tasks, num_cpus=IO_CPUS, **whole_blocks)
         )
-
-
-def _retries() -> dict[str, int]:
-    """What Ray Data adds to the options of a worker: it would try a shard that ends its worker again for ever."""
-    return {"max_task_retries": WORKER_DEATHS}
 
 
 class _ShardSource(Datasource):

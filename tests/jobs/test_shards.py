@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+
 import pyarrow as pa
 import pytest
 import ray
 
-from jobs.shards import WORKER_DEATHS, Stage, _cause, _pipeline, _Worker
+from jobs.shards import WORKER_DEATHS, Stage, _cause, _pipeline, _Worker, run_stage
 from relabel.errors import InputError, RelabelError
 from relabel.ledger import Plan, Segment, Shard
 from relabel.storage import Folder
+from tests.chaos.scenes import Actors, wait_for
+from tests.jobs.stage_runs import write_pairs
 
 
 def test_a_worker_that_cannot_be_made_says_why_at_its_first_shard():
@@ -49,8 +53,32 @@ def test_workers_get_whole_shards_whatever_they_compute_on(ray_session, tmp_path
     plan = Plan(tmp_path.as_uri(), {"part-00000.parquet": "1-a"}, {"part-00000.parquet": 4}, "task", 4)
     stage = Stage("judge", "judgements", "task", dict, {}, 4, None, {}, lambda markers: {}, num_gpus=gpus)
     folder = Folder(str(tmp_path))
-    pipeline = _pipeline(stage, plan, [shard], folder, folder)
+    pipeline = _pipeline(stage, plan, [shard], folder, folder, dict)
     logical = pipeline._logical_plan.dag.input_dependencies[0]
     assert logical.name == "MapBatches(_Worker)"
     assert logical.ray_remote_args["num_gpus"] == gpus
     assert logical.batch_size is None
+
+
+class _Refuses:
+    """A worker that ends its stage."""
+
+    def __call__(self, pairs: pa.Table, shard: Shard) -> None:
+        raise InputError("pairs", "x", "y")
+
+
+@pytest.mark.integration
+def test_a_failed_stage_frees_its_actors(ray_session, make_pairs, tmp_path):
+    """The next stage of this process gets what they reserved, though Python looks for no circles meanwhile."""
+    pairs = Folder(tmp_path / "pairs")
+    write_pairs(pairs, make_pairs([(f"q{row}", f"d{row}", "what", "a text", 1) for row in range(8)]))
+    stage = Stage("judge", "judgements", "task", _Refuses, {}, 2, None, {}, lambda markers: {}, actors=2)
+    actors = Actors()
+    gc.disable()
+    try:
+        for attempt in range(3):
+            with pytest.raises(InputError, match="pairs: found x"):
+                run_stage(stage, pairs, Folder(tmp_path / f"out-{attempt}"), lambda line: None)
+        wait_for(lambda: not actors.now(), "the end of the actors", 30)
+    finally:
+        gc.enable()
