@@ -155,7 +155,7 @@ def _committed(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, out: 
         failure = _cause(error, stage.name)
         if failure is error:
             raise
-    if failure:
+    if failure:  # raised out here, without Ray's error as what was handled meanwhile
         raise failure
 
 
@@ -175,8 +175,9 @@ class _Actors:
         return {"max_task_retries": WORKER_DEATHS, "name": self._names[-1]}
 
     def kill(self) -> None:
+        """End those that live."""
         for name in self._names:
-            with suppress(ValueError):  # there is none of that name any more
+            with suppress(ValueError, ray.exceptions.RayError):  # it has ended, or the cluster has
                 ray.kill(ray.get_actor(name))
 
 
