@@ -22,10 +22,9 @@ from typing import Any
 
 import ray
 
-from benchmarks.judge_rate import BareEngine, prompts_of, write_demo_pairs
+from benchmarks.judge_rate import bare_engine, prompts_of, write_demo_pairs
 from jobs.cluster import connect
 from jobs.judge import on_this_cluster, resolve
-from relabel.engine import environment
 from relabel.hardware import facts
 from relabel.judges import JudgeConfig
 from relabel.storage import Folder
@@ -128,14 +127,8 @@ def run(
 ) -> dict[str, float]:
     """Pairs a second of a side, and the seconds that its engines took to start."""
     config = config.model_copy(update=side.config)
-    variables = environment(config) | {"VLLM_LOGGING_LEVEL": "WARNING"} | side.variables
     started = time.monotonic()
-    engines = [
-        BareEngine.options(
-            num_cpus=config.num_cpus, num_gpus=config.num_gpus, runtime_env={"env_vars": variables}
-        ).remote(config, dtype, longest, side.engine)
-        for _ in range(side.engines)
-    ]
+    engines = [bare_engine(config, dtype, longest, side.engine, side.variables) for _ in range(side.engines)]
     ray.get([engine.generate.remote(prompts[:1], label_ids) for engine in engines])
     start_seconds = time.monotonic() - started
     cut = -(-len(prompts) // len(engines))

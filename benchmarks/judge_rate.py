@@ -28,7 +28,9 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -192,23 +194,33 @@ def pipeline_seconds(config: JudgeConfig, out: Path) -> float:
 def bare_seconds(config: JudgeConfig, prompts: list[list[int]], longest: int, label_ids: list[int]) -> float:
     """One `generate` call over all prompts in an actor of its own with the judge's environment."""
     config = on_this_cluster(config)
-    variables = environment(config) | {"VLLM_LOGGING_LEVEL": "WARNING"}
-    actor = BareEngine.options(
-        num_cpus=config.num_cpus, num_gpus=config.num_gpus, runtime_env={"env_vars": variables}
-    ).remote(config, resolve(config)[0], longest)
+    actor = bare_engine(config, resolve(config)[0], longest)
     seconds = ray.get(actor.generate.remote(prompts, label_ids))
     ray.kill(actor)
     return seconds
+
+
+def bare_engine(
+    config: JudgeConfig,
+    dtype: str,
+    longest: int,
+    changes: Mapping[str, Any] = MappingProxyType({}),
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> Any:
+    """A `BareEngine` with the judge's environment and options but for `changes` and `variables`."""
+    env_vars = environment(config) | {"VLLM_LOGGING_LEVEL": "WARNING"} | dict(variables)
+    options = {"num_cpus": config.num_cpus, "num_gpus": config.num_gpus, "runtime_env": {"env_vars": env_vars}}
+    return BareEngine.options(**options).remote(config, dtype, longest, dict(changes))
 
 
 @ray.remote
 class BareEngine:
     """vLLM and nothing else."""
 
-    def __init__(self, config: JudgeConfig, dtype: str, longest: int, changes: dict[str, Any] | None = None):
+    def __init__(self, config: JudgeConfig, dtype: str, longest: int, changes: dict[str, Any]):
         from vllm import LLM
 
-        self._engine = LLM(**engine_options(local_model(config.model), config, dtype, longest) | (changes or {}))
+        self._engine = LLM(**engine_options(local_model(config.model), config, dtype, longest) | changes)
 
     def generate(self, prompts: list[list[int]], label_ids: list[int]) -> float:
         """Seconds of one call."""

@@ -145,13 +145,17 @@ def main() -> None:
         name: {method: round(number / (1 if "in all" in name else SHARDS), 2) for method, number in counts.items()}
         for name, counts in found.items()
     }
-    for name, counts in each.items():
-        print(f"{name}: {', '.join(f'{number:g} {method}' for method, number in sorted(counts.items())) or 'none'}")
-    print(
-        json.dumps(
-            {"benchmark": "store_requests", "shards": SHARDS, "rows": ROWS, "requests": each, "machine": facts()}
-        )
-    )
+    result = {"benchmark": "store_requests", "shards": SHARDS, "rows": ROWS, "requests": each, "machine": facts()}
+    print("\n".join(shown(each)))
+    print(json.dumps(result))
+
+
+def shown(requests: dict[str, dict[str, float]]) -> list[str]:
+    """A line for each thing that makes requests: how many of which method."""
+    return [
+        f"{what}: {', '.join(f'{number:g} {method}' for method, number in sorted(counts.items())) or 'none'}"
+        for what, counts in requests.items()
+    ]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 `docs/benchmarks.json` keeps the last result of each comparison with its date and command; the table of
 `docs/benchmarks.md` is made of it and of nothing else. One that was not asked for keeps the result that it had.
 
-Run: `python -m benchmarks.suite` (about two hours on two cores), `… --only data-plane judge-alike`, `… --list`.
+Run: `python -m benchmarks.suite` (about three hours on two cores), `… --only data-plane judge-alike`, `… --list`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import store_requests
+
 ROOT = Path(__file__).parents[1]
 RECORD, DOCUMENT = ROOT / "docs" / "benchmarks.json", ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- table: python -m benchmarks.suite -->", "<!-- end of table -->"
+#: What the table says of a promise; None: there is none.
+HELD = {True: "yes", False: "**no**", None: ""}
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,7 @@ def _many_shards(result: dict[str, Any]) -> str:
 
 
 def _requests(result: dict[str, Any]) -> str:
-    return "; ".join(
-        f"{what}: {', '.join(f'{number:g} {method}' for method, number in sorted(counts.items())) or 'none'}"
-        for what, counts in result["requests"].items()
-    )
+    return "; ".join(store_requests.shown(result["requests"]))
 
 
 COMPARISONS = (
@@ -97,7 +98,7 @@ COMPARISONS = (
     Comparison(
         "engine-settings",
         "the judge's engine against the same with one setting changed",
-        "none faster",
+        "shown",
         "engine_settings --pairs 128",
         _ratio,
     ),
@@ -224,7 +225,7 @@ def rendered(record: dict[str, Any]) -> str:
         when = f"{entry['at'][:10]}, {result.get('load_average', 0):.1f}"
         found = comparison.found(result)
         lines.append(
-            f"| {comparison.about} | {comparison.promise} | {found} | {_HELD[held]} | {when} | `{entry['command']}` |"
+            f"| {comparison.about} | {comparison.promise} | {found} | {HELD[held]} | {when} | `{entry['command']}` |"
         )
     machines = {json.dumps(entry["result"].get("machine"), sort_keys=True) for entry in record.values()} - {"null"}
     for machine in sorted(machines):
@@ -233,13 +234,10 @@ def rendered(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-_HELD = {True: "yes", False: "**no**", None: ""}
-
-
-def placed(page: str, table: str) -> str:
+def placed(page: str, table: str, begin: str = BEGIN, end: str = END) -> str:
     """A page with the table between its two marks put anew."""
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}"
+    before, rest = page.split(begin)
+    return f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}"
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from relabel.errors import RelabelError
 from relabel.lock import held
 from relabel.secrets import redacted
 from relabel.storage import Folder
-from relabel.tables import read_manifest
+from relabel.tables import MANIFEST, read_manifest
 
 INTERRUPTED = 130
 #: Libraries' progress bars and notices would stand between our own lines; who wants them sets these.
@@ -32,12 +32,19 @@ QUIET = {"TQDM_DISABLE": "1", "DS_LOG_LEVEL": "error"}
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage on the command line: where its configuration and its function are, and the recipe section it reads."""
+    """A stage on the command line.
+
+    Attributes:
+        config, function: where they are, as `module:name`.
+        section: of a recipe, which it takes its configuration from.
+        reads: where it runs on Ray, the option that names its table, which is that table's kind.
+    """
 
     config: str
     function: str
     help: str
     section: str | None = None
+    reads: str | None = None
 
     def load(self) -> tuple[type, Any]:
         return _named(self.config), _named(self.function)
@@ -52,14 +59,18 @@ STAGES = {
         "jobs.generate_queries:generate_queries",
         "a language model writes queries for documents: weak labels",
         "generation",
+        reads="pairs",
     ),
     "train-judge": Stage(
         "train.judge_config:JudgeTrainingConfig",
         "train.judge:train_judge",
         "fine-tune a small LLM on human grades",
         "judge_training",
+        reads="pairs",
     ),
-    "judge": Stage("relabel.judges:JudgeConfig", "jobs.judge:judge", "grade pairs with a judge", "judge"),
+    "judge": Stage(
+        "relabel.judges:JudgeConfig", "jobs.judge:judge", "grade pairs with a judge", "judge", reads="pairs"
+    ),
     "fit-panel": Stage(
         "relabel.panel.fit:FitPanelConfig", "relabel.panel.fit:fit_panel", "several judges become one, on human grades"
     ),
@@ -77,7 +88,11 @@ STAGES = {
     ),
     "adjust": Stage("relabel.labels:AdjustConfig", "jobs.adjust:adjust", "judgements become labels under a rule"),
     "train-reranker": Stage(
-        "train.reranker:RerankerConfig", "train.reranker:train_reranker", "train a re-ranker on labels", "reranker"
+        "train.reranker:RerankerConfig",
+        "train.reranker:train_reranker",
+        "train a re-ranker on labels",
+        "reranker",
+        reads="labels",
     ),
     "evaluate": Stage(
         "relabel.evidence.evaluate:EvaluateConfig",
@@ -92,8 +107,8 @@ STAGES = {
         "relabel.formats.export:ExportConfig", "relabel.formats.export:export", "write a table in another format"
     ),
 }
-#: Stages that run on Ray but do not join the cluster themselves, and the table, by option and kind, that each reads.
-NEEDS_RAY = {"train-judge": "pairs", "train-reranker": "labels"}
+#: Stages that run on Ray but do not join the cluster themselves.
+NEEDS_RAY = frozenset({"train-judge", "train-reranker"})
 #: Commands of their own: name → module with `add_arguments(parser)` and `command(options) -> int`.
 COMMANDS = {
     "run": ("jobs.run_command", "run all stages of a recipe"),
@@ -169,10 +184,12 @@ def _run_stage(options: argparse.Namespace, stage: Stage) -> int:
     config = config_class.load(config_values(options, config_class, base), f"relabel {options.command}")
     out = Folder(options.out)
     with held(out):
-        if table := NEEDS_RAY.get(options.command):
+        table = stage.reads and getattr(config, stage.reads)
+        if table and not out.exists(MANIFEST):  # Ray takes long to start, so a table that is not there is said first
+            read_manifest(Folder(table), stage.reads)
+        if options.command in NEEDS_RAY:
             from jobs.cluster import connect
 
-            read_manifest(Folder(getattr(config, table)), table)  # Ray takes long to start, so this is said first
             connect()
         function(config, out)
     return 0

@@ -56,7 +56,6 @@ def generate_queries(config: GenerateConfig, out: Folder, log: Callable[[str], N
     if out.exists(MANIFEST):
         log(f"generate-queries: done already in {out.uri}")
         return read_manifest(out, "pairs")
-    read_manifest(Folder(config.pairs), "pairs")  # Ray takes long to start, so what is wrong here is said first
     connect(log)
     config = with_gpus(config, config.tensor_parallel_size)
     shots = shots_of(Folder(config.human), config.examples, config.seed) if config.human else SHOTS[: config.examples]

@@ -26,7 +26,7 @@ from relabel.prompts import asked
 from relabel.prompts.few_shot import example_queries
 from relabel.quarantined import quarantined_pairs
 from relabel.storage import Folder
-from relabel.tables import MANIFEST, Manifest, counted, read_manifest
+from relabel.tables import MANIFEST, Manifest, counted
 
 if TYPE_CHECKING:
     from jobs.shards import Stage
@@ -81,7 +81,6 @@ def judge(config: JudgeConfig, out: Folder, log: Callable[[str], None] = print) 
         config = config.model_copy(update={"pairs": again.uri, "quarantined": ""})
     if not config.pairs:
         raise ConfigError("pairs", "nothing", "the pairs table to judge", "add --pairs, or --quarantined")
-    read_manifest(Folder(config.pairs), "pairs")  # Ray takes long to start, so what is wrong here is said first
     connect(log)
     config = on_this_cluster(config)
     dtype, name = resolve(config)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.chaos.record import RECORD, ROOT, summarised, tries
+from benchmarks.suite import placed
+from tests.chaos.record import RECORD, ROOT, ROWS, summarised, tries
 
 DOCUMENT = ROOT / "docs" / "reliability.md"
 #: Passes in a row that are promised.
@@ -27,7 +28,7 @@ def rendered(lines: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for one in tests:
-        counts = ["not counted" if one[name] is None else one[name] for name in ("lost", "doubled")]
+        counts = ["not counted" if one[name] is None else one[name] for name in ROWS]
         when = one["first"] if one["first"] == one["last"] else f"{one['first']} to {one['last']}"
         codes = " to ".join(f"`{code}`" for code in dict.fromkeys(one["codes"][:1] + one["codes"][-1:]))
         cells = [one["fault"], one["injected"], one["tried"], one["passed"], one["in_a_row"], *counts]
@@ -36,9 +37,7 @@ def rendered(lines: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    text = DOCUMENT.read_text("utf-8")
-    before, rest = text.split(BEGIN)
-    DOCUMENT.write_text(f"{before}{BEGIN}\n{rendered(tries(RECORD))}\n{END}{rest.split(END)[1]}", "utf-8")
+    DOCUMENT.write_text(placed(DOCUMENT.read_text("utf-8"), rendered(tries(RECORD)), BEGIN, END), "utf-8")
 
 
 if __name__ == "__main__":
