@@ -51,7 +51,7 @@ class Side:
 
 CPU = {
     OURS: Side(),
-    "blocks of 16 tokens": Side({"block_size": 16}),
+    "blocks of 64 tokens": Side({"block_size": 64}),
     "blocks of 128 tokens": Side({"block_size": 128}),
     "threads not bound": Side(variables={"VLLM_CPU_OMP_THREADS_BIND": "nobind"}),
     "no shared prefixes": Side(engine={"enable_prefix_caching": False}),
