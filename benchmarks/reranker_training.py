@@ -97,7 +97,7 @@ def compare(options: argparse.Namespace) -> dict:
         "benchmark": "reranker_training",
         "compare": options.compare,
         "ratio": {name: round(statistics.median(found), 3) for name, found in ratios.items()},
-        "holds": all(statistics.median(found) >= WANTED[options.compare] for found in ratios.values()),
+        "holds": bool(ratios) and all(statistics.median(found) >= WANTED[options.compare] for found in ratios.values()),
         "ratios": {name: [round(one, 3) for one in found] for name, found in ratios.items()},
         "pairs_per_second": {name: round(rate, 2) for name, rate in rates.items()},
         "peak_mib": {name: round(max(run[name]["peak_mib"] for run in runs)) for name in sides},
@@ -111,15 +111,20 @@ def compare(options: argparse.Namespace) -> dict:
 
 
 def ratios_of(compared: str, runs: list[dict[str, dict]]) -> dict[str, list[float]]:
-    """Ours over theirs in each run, with the same dropout; where both dtypes ran, over the better of the two."""
+    """Ours over theirs in each run, with the same dropout; where both dtypes ran, over the better of the two.
+
+    A comparison of which a side did not run (`--sides`) is left out.
+    """
     found: dict[str, list[float]] = {}
     for run in runs:
         rates = {name: side["pairs_per_second"] for name, side in run.items()}
         if compared == "workers":
-            found.setdefault("two workers / one", []).append(rates["two workers"] / rates["one worker"])
+            if len(rates) == 2:
+                found.setdefault("two workers / one", []).append(rates["two workers"] / rates["one worker"])
             continue
-        best = max(rate for name, rate in rates.items() if name in ("trainer", "trainer, bfloat16"))
-        found.setdefault("ours / trainer", []).append(rates["ours"] / best)
+        trainers = [rate for name, rate in rates.items() if name in ("trainer", "trainer, bfloat16")]
+        if trainers and "ours" in rates:
+            found.setdefault("ours / trainer", []).append(rates["ours"] / max(trainers))
         default = "trainer, dropout 0.1 (its default)"
         if default in rates and "ours, dropout 0.1" in rates:
             found.setdefault("both with dropout 0.1", []).append(rates["ours, dropout 0.1"] / rates[default])
@@ -165,6 +170,7 @@ def our_side(options: argparse.Namespace) -> dict:
 def trainer_side(options: argparse.Namespace) -> dict:
     """CrossEncoderTrainer with the same loss, rows in random order."""
     import datasets
+    import torch
     from sentence_transformers import CrossEncoder
     from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
     from transformers import TrainerCallback
@@ -174,7 +180,7 @@ def trainer_side(options: argparse.Namespace) -> dict:
         str(local_model(options.model)),
         num_labels=1,
         max_length=options.max_length,
-        device="cpu",
+        device="cuda" if torch.cuda.is_available() else "cpu",
         config_kwargs=dropout,
     )
     rows, loss, rows_a_step = theirs(model, options)
@@ -200,7 +206,7 @@ def trainer_side(options: argparse.Namespace) -> dict:
             logging_steps=1,
             report_to=[],
             disable_tqdm=True,
-            use_cpu=True,
+            use_cpu=not torch.cuda.is_available(),
         ),
         train_dataset=datasets.Dataset.from_dict(rows),
         loss=loss,

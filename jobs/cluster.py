@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from jobs import interrupt
+from relabel.engine import check_blocks
 from relabel.errors import RelabelError
 from relabel.hardware import cores
 
@@ -116,10 +117,16 @@ def gpus() -> float:
 
 
 def with_gpus(config, needed: int):
-    """An engine's configuration with the GPUs of an actor settled: what it says, else `needed` where there are any."""
-    if config.num_gpus is not None:
-        return config
-    return config.model_copy(update={"num_gpus": needed if gpus() else 0})
+    """An engine's configuration with the GPUs of an actor settled: what it says, else `needed` where there are any.
+
+    Raises:
+        ConfigError: where the engine could not start with what was settled.
+    """
+    if config.num_gpus is None:
+        config = config.model_copy(update={"num_gpus": needed if gpus() else 0})
+    if needed:
+        check_blocks(config)
+    return config
 
 
 def _settle_data() -> None:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from relabel.config import Config
-from relabel.errors import in_short
+from relabel.errors import ConfigError, in_short
 from relabel.hardware import cores, has_gpu, memory_gib
 
 Runner = Literal["generate", "pooling"]
@@ -26,6 +26,8 @@ Runner = Literal["generate", "pooling"]
 SAID = 300
 #: Seconds between two looks at whether the engine's processes live.
 PULSE = 1.0
+#: Tokens of which vLLM's attention on CPU takes whole multiples as a block of its cache.
+CPU_BLOCK = 32
 
 
 class EngineConfig(Config):
@@ -41,7 +43,8 @@ class EngineConfig(Config):
         tensor_parallel_size: GPUs that share one model.
         gpu_memory_utilization: share of a GPU's memory for model and cache.
         kv_cache_gib: key-value cache of an actor on CPU, GiB; null: a twelfth of the memory divided by `actors`.
-        block_size: tokens a cache block; only whole blocks are shared between prompts. null: 16 on GPU, 32 on CPU.
+        block_size: tokens a cache block; only whole blocks are shared between prompts. null: 16 on GPU, 32 on CPU,
+            which takes multiples of 32 only.
         max_num_seqs, max_num_batched_tokens: engine's batch limits.
     """
 
@@ -82,7 +85,7 @@ class EngineConfig(Config):
     @property
     def cache_block(self) -> int:
         """Tokens a block of the key-value cache."""
-        return self.block_size or (16 if self.on_gpu else 32)
+        return self.block_size or (16 if self.on_gpu else CPU_BLOCK)
 
     @property
     def gpu_share(self) -> float:
@@ -105,7 +108,8 @@ def environment(config: EngineConfig) -> dict[str, str]:
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     }
     if config.on_gpu:
-        return common
+        # It is compiled when an engine starts first, and serves draws among the likeliest tokens: no judge draws.
+        return common | {"VLLM_USE_FLASHINFER_SAMPLER": "0"}
     common |= {
         "VLLM_CPU_KVCACHE_SPACE": str(config.cache_gib),
         "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
@@ -122,6 +126,17 @@ def environment(config: EngineConfig) -> dict[str, str]:
 def _bound(config: EngineConfig) -> list[int]:
     """Cores that the threads are bound to; none where several actors would be bound to the same."""
     return sorted(os.sched_getaffinity(0))[: config.compute_threads] if config.actors == 1 else []
+
+
+def check_blocks(config: EngineConfig) -> None:
+    """Raise ConfigError where the engine would take no cache blocks of that size, once its GPUs are settled."""
+    if not config.on_gpu and config.cache_block % CPU_BLOCK:
+        raise ConfigError(
+            "block_size",
+            f"{config.cache_block}",
+            f"a multiple of {CPU_BLOCK}: vLLM's attention on CPU takes no other blocks",
+            f"leave it out, or set it to {-(-config.cache_block // CPU_BLOCK) * CPU_BLOCK}",
+        )
 
 
 def settings_with_reasons(config: EngineConfig) -> str:

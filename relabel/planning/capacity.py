@@ -76,10 +76,12 @@ class Judge:
     basis: str
 
 
-#: The first is measured as it stands: 1,994 pairs/s of 98.6 tokens on an H200 (docs/results.md), whose peak is an
-#: H100's; what the cache shared there is in its utilisation. The others are assumed.
+#: Two are measured as they stand: 1,994 pairs/s of 98.6 tokens on an H200 (docs/results.md), whose peak is an H100's,
+#: what the cache shared being in its utilisation; and 647 pairs/s of a model of 8 B on an H100 (docs/experiments.md).
+#: The others are assumed.
 JUDGES = (
     Judge("135 M, terse prompt", 135e6, 98.6, 0.0, 0.054, "measured on an H200: 1,994 pairs/s"),
+    Judge("8 B, terse prompt", 8.03e9, 93.8, 0.394, 0.597, "measured on an H100: 647 pairs/s"),
     Judge("1.5 B, rubric", 1.5e9, 400, 0.30, 0.30, "assumed"),
     Judge("7 B, rubric", 7.0e9, 400, 0.30, 0.45, "assumed"),
     Judge("7 B, long documents", 7.0e9, 1_200, 0.15, 0.45, "assumed"),

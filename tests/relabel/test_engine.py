@@ -10,6 +10,7 @@ import pytest
 from relabel.engine import (
     EngineConfig,
     EngineDead,
+    check_blocks,
     engine_options,
     environment,
     settings_with_reasons,
@@ -32,6 +33,14 @@ def test_a_model_over_several_gpus_gets_as_many(num_gpus):
         EngineConfig.load({"tensor_parallel_size": 2, "num_gpus": num_gpus}, "recipe: judge")
     for fine in ({"num_gpus": 2}, {"num_gpus": 0}, {}):
         assert EngineConfig.load({"tensor_parallel_size": 2} | fine, "recipe: judge").tensor_parallel_size == 2
+
+
+def test_blocks_that_a_cpu_does_not_take_are_refused():
+    """vLLM would fail with a traceback in the actor; what fits is said. A GPU takes blocks of 16."""
+    with pytest.raises(ConfigError, match=r"block_size: found 48; wanted a multiple of 32.* set it to 64"):
+        check_blocks(EngineConfig(num_gpus=0, block_size=48))
+    for fine in ({"num_gpus": 0}, {"num_gpus": 0, "block_size": 64}, {"num_gpus": 1, "block_size": 16}):
+        check_blocks(EngineConfig(**fine))
 
 
 def test_an_engine_whose_process_was_killed_is_not_waited_for():
@@ -69,6 +78,7 @@ def test_settings_are_chosen_from_the_machine_and_say_why(monkeypatch):
         "2 thread(s) an actor (asked for), bound to the cores 0, 1, key-value cache of 3 GiB (asked for)"
     )
     assert "cache blocks of 64 tokens (asked for), batches of at most 256 prompts and 8,192 tokens" in said
+    assert environment(EngineConfig(num_gpus=1))["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
     half = EngineConfig(num_gpus=0.5)
     assert engine_options(Path("m"), half, "bfloat16", 512)["gpu_memory_utilization"] == 0.45
     assert settings_with_reasons(half).startswith(
