@@ -154,8 +154,7 @@ def test_a_job_on_three_nodes_says_what_one_actor_says(checkout, s3_environment,
             judges, at_once = Actors(), []
             _until(partial(_ended, head, name, judges, at_once), head, name, "SUCCEEDED", 600)
             assert max(at_once) >= actors
-        raylets = [process for process in head.processes() if process.name() == "raylet"]
-    assert len(raylets) == 3
+        assert sum("/raylet/raylet " in line for line in _commands(head)) == 3
     tally.count(one, four)
     assert quarantined(four).equals(quarantined(one))
     assert len({worker["process"] for worker in done_by(one)}) == 1
@@ -299,13 +298,17 @@ def _ended(head: RayHead, name: str, judges: Actors, at_once: list[int]) -> bool
 
 def _left_over(head: RayHead) -> list[str]:
     """Processes of a job that has ended: its driver, actors and tasks; Ray Data's own actors stay with the head."""
+    left = r"jobs\.(judge|run)|ray::(Map|Read|_wrapper|JobSupervisor|.*Train)"
+    return [line for line in _commands(head) if re.search(left, line)]
+
+
+def _commands(head: RayHead) -> list[str]:
+    """Command lines of all processes of this Ray that live."""
     lines = []
     for process in head.processes():
         with suppress(psutil.NoSuchProcess):
             lines.append(" ".join(process.cmdline()))
-    return [
-        line for line in lines if re.search(r"jobs\.(judge|run)|ray::(Map|Read|_wrapper|JobSupervisor|.*Train)", line)
-    ]
+    return lines
 
 
 def _check_upload(head: RayHead) -> None:
