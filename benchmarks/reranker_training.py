@@ -180,7 +180,6 @@ def trainer_side(options: argparse.Namespace) -> dict:
         str(local_model(options.model)),
         num_labels=1,
         max_length=options.max_length,
-        device="cuda" if torch.cuda.is_available() else "cpu",
         config_kwargs=dropout,
     )
     rows, loss, rows_a_step = theirs(model, options)

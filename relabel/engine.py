@@ -133,7 +133,7 @@ def check_blocks(config: EngineConfig) -> None:
     if not config.on_gpu and config.cache_block % CPU_BLOCK:
         raise ConfigError(
             "block_size",
-            f"{config.cache_block}",
+            str(config.cache_block),
             f"a multiple of {CPU_BLOCK}: vLLM's attention on CPU takes no other blocks",
             f"leave it out, or set it to {-(-config.cache_block // CPU_BLOCK) * CPU_BLOCK}",
         )
