@@ -15,7 +15,7 @@ from relabel.judges.bare_score import binomial_logprobs, log_odds_of
 from relabel.judges.bm25 import BM25, collection_of, words
 from relabel.judges.config import judge_id
 from relabel.records import Scale
-from relabel.scoring import encoder_scores
+from relabel.scoring import score_texts
 from relabel.storage import Folder
 from relabel.tables import TableWriter
 from tests.train.encoders import tiny_encoder
@@ -119,7 +119,8 @@ def test_an_encoder_judges_in_the_order_of_its_similarity(kind, judges, pairs):
     """The log-odds of the expected degree are twice artanh of the cosine, or the logit itself; length is told."""
     judged = load_judge(judges[kind]).judge(pairs.slice(0, 30), "x:0").judgements
     degree = np.array(judged["score"]) / 3
-    scores = encoder_scores(judges[kind].model, pairs.slice(0, 30))
+    asked, texts = (pairs.slice(0, 30)[column].to_pylist() for column in ("query", "text"))
+    scores = score_texts(judges[kind].model, asked, texts, dtype="float32")  # as the judge computes on every machine
     odds = np.log(degree / (1 - degree))
     if kind == "bi-encoder":
         np.testing.assert_allclose(odds, 2 * np.arctanh(scores), atol=1e-3)
