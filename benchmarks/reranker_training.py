@@ -2,8 +2,9 @@
 
 Both sides train the same encoder on the same graded pairs with the same loss, batch, learning rate, schedule and length
 limit, one epoch without validation, each in a process of its own; they take turns and the order flips every time. The
-Trainer is that of sentence-transformers, used as its documentation shows it. With `--compare workers` it is one
-one-core worker of ours against two, the same batch in all.
+Trainer is that of sentence-transformers, used as its documentation shows it. All compute in the dtype that ours chooses
+on this machine, bfloat16 or float32; the Trainer also in the other one, and the better of its two counts. With
+`--compare workers` it is one one-core worker of ours against two, the same batch in all.
 
 What is timed: the steps alone, waiting for their rows included, from the end of the `--warm-up` steps on; on both sides
 without start-up, validation or export. Memory is the greatest sum of all processes of a side (Ray's included). Ratios
@@ -28,7 +29,7 @@ from itertools import pairwise
 
 from benchmarks.graded_groups import GROUP, write_graded
 from benchmarks.sides import hand_over, run_side
-from relabel.hardware import facts
+from relabel.hardware import compute_dtype, facts, has_gpu
 from relabel.models import local_model
 from relabel.storage import Folder
 from relabel.tables import read_whole
@@ -41,7 +42,7 @@ SIDES = {
         "trainer": ["--side", "trainer"],
         "ours, dropout 0.1": ["--side", "ours", "--dropout", "0.1"],
         "trainer, dropout 0.1 (its default)": ["--side", "trainer", "--dropout", "0.1"],
-        "trainer, bfloat16": ["--side", "trainer", "--dtype", "bfloat16", "--max-steps", "10"],
+        "trainer, other dtype": ["--side", "trainer", "--dtype", "other", "--max-steps", "10"],
     },
     "workers": {
         "one worker": ["--side", "ours", "--threads", "1", "--workers", "1"],
@@ -67,7 +68,7 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--labels", help="a labels table; default: made of passages of TREC DL, else of the demo")
     parser.add_argument("--side", choices=("trainer", "ours"), help="run one side alone, in this process")
     parser.add_argument("--dropout", type=float, default=0.0)
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--dtype", default="auto", choices=("auto", "other"), help="this machine's, or not that one")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--max-steps", type=int, default=-1, help="of the Trainer: end before the epoch does")
@@ -122,7 +123,7 @@ def ratios_of(compared: str, runs: list[dict[str, dict]]) -> dict[str, list[floa
             if len(rates) == 2:
                 found.setdefault("two workers / one", []).append(rates["two workers"] / rates["one worker"])
             continue
-        trainers = [rate for name, rate in rates.items() if name in ("trainer", "trainer, bfloat16")]
+        trainers = [rate for name, rate in rates.items() if name in ("trainer", "trainer, other dtype")]
         if trainers and "ours" in rates:
             found.setdefault("ours / trainer", []).append(rates["ours"] / max(trainers))
         default = "trainer, dropout 0.1 (its default)"
@@ -141,6 +142,12 @@ def outcome(options: argparse.Namespace, seconds: list[float], losses: list[floa
     }
 
 
+def dtype(options: argparse.Namespace) -> str:
+    """What a side computes in."""
+    chosen = compute_dtype("auto", has_gpu()).value
+    return chosen if options.dtype == "auto" else {"float32": "bfloat16", "bfloat16": "float32"}[chosen]
+
+
 def our_side(options: argparse.Namespace) -> dict:
     """`train-reranker` as users run it, on Ray."""
     from jobs.cluster import connect
@@ -157,7 +164,7 @@ def our_side(options: argparse.Namespace) -> dict:
         max_length=options.max_length,
         dropout=options.dropout,
         learning_rate=options.learning_rate,
-        dtype=options.dtype,
+        dtype=dtype(options),
         workers=options.workers,
         threads=options.threads,
         validation_fraction=0.0,
@@ -200,7 +207,7 @@ def trainer_side(options: argparse.Namespace) -> dict:
             weight_decay=0.01,
             num_train_epochs=1,
             max_steps=options.max_steps,
-            bf16=options.dtype == "bfloat16",
+            bf16=dtype(options) == "bfloat16",
             save_strategy="no",
             logging_steps=1,
             report_to=[],

@@ -19,6 +19,7 @@ from tests.chaos import record
 from tests.chaos.fault_proxy import Faults, fault_proxy
 from tests.chaos.scenes import Tally, judged, settings, write_table
 from tests.chaos.workers import TroubledJudge
+from tests.ray_head import CHANCES
 
 #: A test's tally, and its reports so far.
 _TALLY, _PHASES = pytest.StashKey(), pytest.StashKey()
@@ -48,24 +49,37 @@ def store(faults, s3):
 def cluster(faults):
     """Three raylets: a head, and two with two made-up GPUs each; this process is a driver on it."""
     import ray
-    from ray.cluster_utils import Cluster
 
     from jobs.cluster import connect
 
-    head = {"num_cpus": NODE_CPUS, "num_gpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
     with pytest.MonkeyPatch.context() as patch:
         # Nothing is started ahead, and idle workers stay for the next test: each costs seconds of imports.
         patch.setenv("RAY_prestart_worker_first_driver", "0")
         patch.setenv("RAY_num_workers_soft_limit", "8")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        found = Cluster(initialize_head=True, head_node_args=head)
-        add_node(found)
-        add_node(found)
+        found = _three_raylets()
         patch.setenv("RAY_ADDRESS", found.address)
         connect()
         yield found
         ray.shutdown()
         found.shutdown()
+
+
+def _three_raylets():
+    """A cluster of three that answer; Ray gives a raylet 30 seconds to start in, which a busy machine may not have."""
+    from ray.cluster_utils import Cluster
+
+    for chance in range(1, CHANCES + 1):
+        found = Cluster()
+        try:
+            found.add_node(num_cpus=NODE_CPUS, num_gpus=0, object_store_memory=STORE_BYTES, include_dashboard=False)
+            add_node(found)
+            add_node(found)
+            return found
+        except Exception as error:
+            found.shutdown()
+            if chance == CHANCES or "timed out during startup" not in str(error):
+                raise
 
 
 #: Raylets die with the thread that started them, so this one lives as long as the tests.

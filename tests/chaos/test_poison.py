@@ -133,19 +133,21 @@ def test_clock_jumps(cluster, pairs, whole, tmp_path, troubled, tally):
     tally.same_tables(whole, out)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.chaos(fault="engine dead, actor alive", injected="SIGKILL to vLLM's engine process below its actor")
 def test_dead_engine(cluster, make_pairs, tmp_path, monkeypatch, tally):
-    """The actor ends instead of failing shard after shard, another starts with an engine of its own."""
+    """The actor ends instead of failing shard after shard, another starts with an engine of its own.
+
+    Keys and quarantine exact, probabilities within 0.02: what shares a batch in an engine's own process is chance."""
     from jobs import judge
 
     write_table(Folder(tmp_path / "pairs"), make_pairs, rows=80)
-    environment = judge.actor_environment
-    own_process = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
-    monkeypatch.setattr(judge, "actor_environment", lambda config: environment(config) | own_process)
     config = settings(Folder(tmp_path / "pairs"), engine="vllm", actors=1, num_gpus=0, kv_cache_gib=1, dtype="float32")
     whole, out, killed = Folder(tmp_path / "whole"), Folder(tmp_path / "out"), []
     judged(config, whole)
+    environment = judge.actor_environment
+    own_process = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
+    monkeypatch.setattr(judge, "actor_environment", lambda config: environment(config) | own_process)
     actors = Actors()
 
     def kill() -> None:
@@ -159,7 +161,9 @@ def test_dead_engine(cluster, make_pairs, tmp_path, monkeypatch, tally):
     with meanwhile(done(out, 1), kill):
         judged(config, out)
     assert killed
-    tally.same_tables(whole, out)
+    tally.count(whole, out)
+    assert scenes.quarantined(out).equals(scenes.quarantined(whole))
+    assert scenes.largest_difference(whole, out) <= scenes.TOLERANCE
 
 
 def _same_but_for_the_row(tally: scenes.Tally, whole: Folder, out: Folder, reason: str, detail: str) -> str:
