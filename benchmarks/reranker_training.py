@@ -177,7 +177,6 @@ def our_side(options: argparse.Namespace) -> dict:
 def trainer_side(options: argparse.Namespace) -> dict:
     """CrossEncoderTrainer with the same loss, rows in random order."""
     import datasets
-    import torch
     from sentence_transformers import CrossEncoder
     from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
     from transformers import TrainerCallback
@@ -212,7 +211,7 @@ def trainer_side(options: argparse.Namespace) -> dict:
             logging_steps=1,
             report_to=[],
             disable_tqdm=True,
-            use_cpu=not torch.cuda.is_available(),
+            use_cpu=not has_gpu(),
         ),
         train_dataset=datasets.Dataset.from_dict(rows),
         loss=loss,

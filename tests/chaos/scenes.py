@@ -59,6 +59,16 @@ class Tally:
         one, other = read_manifest(whole), read_manifest(out)
         assert (one.rows_in, one.rows, one.quarantined) == (other.rows_in, other.rows, other.quarantined)
 
+    def near_tables(self, whole: Folder, out: Folder) -> float:
+        """Count, then assert that keys and quarantine equal those of the undisturbed table and that probabilities are
+        within TOLERANCE: of engines whose batches differ. Returns the largest difference of a probability.
+        """
+        self.count(whole, out)
+        assert quarantined(out).equals(quarantined(whole))
+        difference = largest_difference(whole, out)
+        assert difference <= TOLERANCE
+        return difference
+
 
 def largest_difference(whole: Folder, out: Folder) -> float:
     """Between the probabilities of two judgements tables; their keys must be the same, in the same order."""
