@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import string
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -211,27 +212,32 @@ def run(comparison: Comparison) -> dict[str, Any] | None:
 
 
 def rendered(record: dict[str, Any]) -> str:
-    """The record as a Markdown table, a row for every comparison."""
-    lines = ["| what | promised | found | holds | when, load | command |", "|---|---|---|---|---|---|"]
+    """The record as a Markdown table, a row for every comparison; below it what machine each letter of a row is."""
+    lines = ["| what | promised | found | holds | when, load | on | command |", "|---|---|---|---|---|---|---|"]
+    machines: list[dict[str, Any]] = []
     for comparison in COMPARISONS:
         command = f"`python -m benchmarks.{comparison.arguments}`"
         if comparison.name not in record:
-            lines.append(f"| {comparison.about} | {comparison.promise} | not run yet | | | {command} |")
+            lines.append(f"| {comparison.about} | {comparison.promise} | not run yet | | | | {command} |")
             continue
         entry = record[comparison.name]
         result = entry["result"]
         holds = result.get("holds")
         held = all(holds.values()) if isinstance(holds, dict) else holds
         when = f"{entry['at'][:10]}, {result.get('load_average', 0):.1f}"
-        found = comparison.found(result)
-        lines.append(
-            f"| {comparison.about} | {comparison.promise} | {found} | {HELD[held]} | {when} | `{entry['command']}` |"
-        )
-    machines = {json.dumps(entry["result"].get("machine"), sort_keys=True) for entry in record.values()} - {"null"}
-    for machine in sorted(machines):
-        facts = json.loads(machine)
-        lines += ["", f"Machine: {', '.join(f'{name} {value}' for name, value in facts.items())}."]
+        machine = result["machine"]
+        if machine not in machines:
+            machines.append(machine)
+        where, command = _letter(machines.index(machine)), f"`{entry['command']}`"
+        cells = [comparison.about, comparison.promise, comparison.found(result), HELD[held], when, where, command]
+        lines.append(f"| {' | '.join(cells)} |")
+    for number, machine in enumerate(machines):
+        lines += ["", f"{_letter(number)}: {', '.join(f'{name} {value}' for name, value in machine.items())}."]
     return "\n".join(lines)
+
+
+def _letter(number: int) -> str:
+    return string.ascii_uppercase[number]
 
 
 def placed(page: str, table: str, begin: str = BEGIN, end: str = END) -> str:

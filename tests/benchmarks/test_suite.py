@@ -22,9 +22,20 @@ def test_a_broken_promise_is_shown(holds, word):
     result = {"ratio": 0.9, "holds": holds, "load_average": 1.0, "machine": {"cores": 2}}
     entry = {"at": "2026-01-02T03:04:05", "command": "python -m benchmarks.x", "result": result}
     lines = rendered({COMPARISONS[0].name: entry}).splitlines()
-    assert f"| 0.9 | {word} | 2026-01-02, 1.0 | `python -m benchmarks.x` |" in lines[2]
+    assert f"| 0.9 | {word} | 2026-01-02, 1.0 | A | `python -m benchmarks.x` |" in lines[2]
     assert all("not run yet" in line for line in lines[3 : 2 + len(COMPARISONS)])
-    assert lines[-1] == "Machine: cores 2."
+    assert lines[-1] == "A: cores 2."
+
+
+def test_a_row_says_on_which_machine():
+    """Rows of one machine share a letter, those of another have theirs."""
+    record = {}
+    for comparison, cores in zip(COMPARISONS[:3], (2, 16, 2), strict=True):
+        result = {"ratio": 2.0, "ratios": {}, "sides": {}, "machine": {"cores": cores}}
+        record[comparison.name] = {"at": "2026-01-02T03:04:05", "command": "python", "result": result}
+    lines = rendered(record).splitlines()
+    assert [line.split(" | ")[-2] for line in lines[2:5]] == ["A", "B", "A"]
+    assert lines[-3:] == ["A: cores 2.", "", "B: cores 16."]
 
 
 def test_every_comparison_is_a_benchmark():
