@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 
 from relabel.storage import Folder
 from tests.train.encoders import tiny_encoder
@@ -68,6 +69,28 @@ def test_gradients_are_those_of_the_padded_batch(tmp_path, kind, architecture, p
     assert any(gradient.abs().max() > 1e-3 for gradient in expected.values())
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-13, msg=name)
+
+
+def test_in_bfloat16_attention_alone_is_in_float32(tmp_path, monkeypatch):
+    """A model in bfloat16 has gradients of its own dtype near those of float32; its attention is read in float32."""
+    built = task(tiny_encoder(tmp_path), "cross-encoder")
+    dtypes = set()
+
+    def attention(query, *rest, **options):
+        dtypes.add(query.dtype)
+        return scaled_dot_product_attention(query, *rest, **options)
+
+    monkeypatch.setattr("train.packed.scaled_dot_product_attention", attention)
+    gradients = []
+    for dtype in (torch.float32, torch.bfloat16):
+        torch.manual_seed(0)
+        model = built.build_model().train().to(dtype)
+        built.loss(model, built.collate(GROUPS)).backward()
+        found = [one.grad for one in model.parameters() if one.grad is not None]
+        assert {gradient.dtype for gradient in found} == {dtype}
+        gradients.append(torch.cat([gradient.flatten().float() for gradient in found]))
+    assert dtypes == {torch.float32}
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.99
 
 
 def test_dropout_works_without_padding(tmp_path):
