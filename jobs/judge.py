@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from relabel.engine import settings_with_reasons
 from relabel.errors import ConfigError, InputError
-from relabel.hardware import cores
+from relabel.hardware import compute_dtype, cores
 from relabel.judges import JudgeConfig, classifier, load_judge
 from relabel.judges.config import JUDGE_SPEED, MODEL_FREE, PROMPTED, judge_dtype, judge_id, judge_scale
 from relabel.judges.panel import check_members, computing, member_configs
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from jobs.shards import Stage
 
 #: Rows a shard: half a minute of work or so on the hardware named.
-SHARD_ROWS = {"none": 16_384, "gpu": 4_096, "cpu": 256, "encoder": 1_024}
+SHARD_ROWS = {"none": 16_384, "gpu": 4_096, "cpu": 256, "cpu with bfloat16": 512, "encoder": 1_024}
 
 
 class JudgeWorker:
@@ -157,8 +157,11 @@ def shard_rows(config: JudgeConfig) -> tuple[int, str]:
         return SHARD_ROWS["none"], "no model"
     if config.on_gpu:
         return SHARD_ROWS["gpu"], "GPU"
-    kind, model = ("cpu", "a language model") if engines & PROMPTED else ("encoder", "an encoder")
-    return SHARD_ROWS[kind], f"{model} on {cores()} cores"
+    if not engines & PROMPTED:
+        return SHARD_ROWS["encoder"], f"an encoder on {cores()} cores"
+    fast = {compute_dtype(dtype, gpu=False).value for dtype in (config.dtype, "auto")} == {"bfloat16"}
+    kind = "cpu with bfloat16" if fast else "cpu"
+    return SHARD_ROWS[kind], f"a language model on {cores()} cores" + " with bfloat16" * fast
 
 
 def engines_of(config: JudgeConfig) -> set[str]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jobs.adjust import adjust
-from jobs.judge import judge
+from jobs.judge import SHARD_ROWS, judge, shard_rows
 from relabel.errors import InputError, LedgerError
 from relabel.judges import JudgeConfig, load_judge
 from relabel.labels import AdjustConfig
@@ -131,6 +131,22 @@ def test_the_judge_id_follows_what_is_judged_with(tmp_path):
     ids += [judge_id(base.model_copy(update=update), "float32") for update in changed]
     assert len(set(ids)) == len(ids)
     assert judge_id(base.model_copy(update={"shard_rows": 3, "actors": 2}), "float32") == ids[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "dtype", "kind"),
+    [
+        ({"avx2"}, "auto", "cpu"),
+        ({"avx512_bf16"}, "auto", "cpu with bfloat16"),
+        ({"avx512_bf16"}, "float32", "cpu"),
+        ({"avx2"}, "bfloat16", "cpu"),
+    ],
+)
+def test_a_cpu_that_is_faster_in_bfloat16_gets_more_rows_a_shard(monkeypatch, flags, dtype, kind):
+    """A shard is half a minute of work: what the CPU multiplies in counts where the judge computes in it."""
+    monkeypatch.setattr("relabel.hardware.cpu_flags", lambda: flags)
+    rows, reason = shard_rows(JudgeConfig(engine="vllm", model="m", prompt="binary", num_gpus=0, dtype=dtype))
+    assert (rows, "bfloat16" in reason) == (SHARD_ROWS[kind], "bfloat16" in kind)
 
 
 @pytest.mark.parametrize("damage", ["no config", "broken config", "pickled weights", "no tokenizer", "missing"])
