@@ -64,12 +64,12 @@ def _layer(
     heads = (-1, own.num_attention_heads, own.attention_head_size)
     # torch's gradient of attention in bfloat16 takes a CPU seven times as long as in float32, with two threads ten
     dtype = torch.float32 if states.dtype == torch.bfloat16 else states.dtype
-    parts = zip(
-        own.query(asking).to(dtype).view(heads).transpose(0, 1).split(queries, 1),
-        own.key(states).to(dtype).view(heads).transpose(0, 1).split(keys, 1),
-        own.value(states).to(dtype).view(heads).transpose(0, 1).split(keys, 1),
-        strict=True,
-    )
+
+    def by_sequence(projected: torch.Tensor, lengths: list[int]) -> tuple[torch.Tensor, ...]:
+        return projected.to(dtype).view(heads).transpose(0, 1).split(lengths, 1)
+
+    read_by, read_from = by_sequence(own.query(asking), queries), by_sequence(own.key(states), keys)
+    parts = zip(read_by, read_from, by_sequence(own.value(states), keys), strict=True)
     dropout = own.dropout.p if layer.training else 0.0
     read = [
         scaled_dot_product_attention(*(side[None] for side in part), dropout_p=dropout, scale=own.scaling)[0]
