@@ -57,7 +57,7 @@ CPU = {
     "no shared prefixes": Side(engine={"enable_prefix_caching": False}),
     "2,048 tokens a batch": Side({"max_num_batched_tokens": 2048}),
     "two engines": Side({"actors": 2}, engines=2),
-    "compiled": Side(engine={"enforce_eager": False}),
+    "compiled": Side({"compiled": True}),
 }
 GPU = {
     OURS: Side(),
@@ -66,7 +66,7 @@ GPU = {
     "2,048 tokens a batch": Side({"max_num_batched_tokens": 2048}),
     "32,768 tokens a batch": Side({"max_num_batched_tokens": 32768}),
     "two engines": Side({"num_gpus": 0.5}, engines=2),
-    "no CUDA graphs": Side(engine={"enforce_eager": True}),
+    "compiled, with CUDA graphs": Side({"compiled": True}),
 }
 
 

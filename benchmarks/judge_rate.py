@@ -41,7 +41,7 @@ from jobs.cluster import connect
 from jobs.judge import judge, on_this_cluster, resolve
 from relabel.demo import build_collection, load_questions
 from relabel.engine import engine_options, environment
-from relabel.hardware import facts
+from relabel.hardware import compute_dtype, facts, has_gpu
 from relabel.judges import JudgeConfig
 from relabel.ledger import finished_shards, marker_name, read_plan
 from relabel.models import local_model
@@ -52,8 +52,11 @@ from relabel.tables import TableWriter, read_whole
 
 #: The workloads and the ratios that are promised for them.
 WANTED = {"alike": 0.97, "shared": 1.3}
-#: Documents of every query in `shared`, how many of them are there twice, and words of each.
-SHARED_DOCUMENTS, TWICE, SHARED_WORDS = 100, 10, 260
+#: Documents of every query in `shared`, how many of them are there twice.
+SHARED_DOCUMENTS, TWICE = 100, 10
+#: Words and tokens of each of them by the dtype: twice what 1 GiB of cache holds, which are more tokens in bfloat16.
+SHARED_WORDS = {"float32": 260, "bfloat16": 520}
+SHARED_TOKENS = {"float32": 400, "bfloat16": 800}
 
 
 def main(arguments: list[str] | None = None) -> dict:
@@ -64,7 +67,7 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--shard-rows", type=int, help="rows a shard; default: what the judge chooses")
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--prompt", help="default: graded-0-3; of `shared` graded-0-3-passage-first")
-    parser.add_argument("--max-document-tokens", type=int, help="default: 256; of `shared` 400")
+    parser.add_argument("--max-document-tokens", type=int, help="default: 256; of `shared` 400, in bfloat16 800")
     parser.add_argument("--kv-cache-gib", type=int, help="default: 2; of `shared` 1")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
@@ -77,13 +80,17 @@ def main(arguments: list[str] | None = None) -> dict:
 
 def measure(options: argparse.Namespace, scratch: Path) -> dict:
     pairs, shared = Folder(scratch / "pairs"), options.workload == "shared"
-    (write_shared_pairs if shared else write_demo_pairs)(pairs, options.pairs, options.seed)
+    dtype = compute_dtype("auto", has_gpu()).value
+    if shared:
+        write_shared_pairs(pairs, options.pairs, options.seed, SHARED_WORDS[dtype])
+    else:
+        write_demo_pairs(pairs, options.pairs, options.seed)
     config = JudgeConfig(
         pairs=pairs.uri,
         engine="vllm",
         model=options.model,
         prompt=options.prompt or ("graded-0-3-passage-first" if shared else "graded-0-3"),
-        max_document_tokens=options.max_document_tokens or (400 if shared else 256),
+        max_document_tokens=options.max_document_tokens or (SHARED_TOKENS[dtype] if shared else 256),
         kv_cache_gib=options.kv_cache_gib or (1 if shared else 2),
         shard_rows=options.shard_rows or (options.pairs if shared else None),
     )
@@ -116,7 +123,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict:
         "tokens": tokens,
         "model": options.model,
         "prompt": config.prompt,
-        "dtype": resolve(on_this_cluster(config))[0],
+        "dtype": dtype,
         "load_average": os.getloadavg()[0],
         "machine": facts(),
     }
@@ -136,13 +143,13 @@ def write_demo_pairs(folder: Folder, count: int, seed: int) -> None:
     )
 
 
-def write_shared_pairs(folder: Folder, count: int, seed: int) -> None:
+def write_shared_pairs(folder: Folder, count: int, seed: int, words_each: int) -> None:
     """The demo's first questions, each with the same hundred long documents, some of them under two ids."""
     rng = np.random.default_rng(seed)
     documents = build_collection()
     words = " ".join(documents[index].text for index in rng.permutation(len(documents))).split()
     different = SHARED_DOCUMENTS - TWICE
-    texts = [" ".join(words[place * SHARED_WORDS : (place + 1) * SHARED_WORDS]) for place in range(different)]
+    texts = [" ".join(words[place * words_each : (place + 1) * words_each]) for place in range(different)]
     shown = [texts[place % different] for place in rng.permutation(SHARED_DOCUMENTS)]
     questions = load_questions()[: count // SHARED_DOCUMENTS]
     _write(

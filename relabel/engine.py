@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -46,7 +46,13 @@ class EngineConfig(Config):
         block_size: tokens a cache block; only whole blocks are shared between prompts. null: 16 on GPU, 32 on CPU,
             which takes multiples of 32 only.
         max_num_seqs, max_num_batched_tokens: engine's batch limits.
+        compiled: whether vLLM compiles the model and captures CUDA graphs; null: for writing on GPUs alone, whose every
+            token is a step too small to keep a GPU busy. Judging reads whole prompts in full batches: on an H100 it is
+            no faster compiled, and starts a minute later (docs/experiments.md). On CPU it needs a C++ compiler.
     """
+
+    #: Whether an engine with this configuration writes token after token.
+    writes: ClassVar[bool] = False
 
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     shard_rows: int | None = Field(None, ge=1)
@@ -60,6 +66,7 @@ class EngineConfig(Config):
     block_size: int | None = Field(None, ge=8)
     max_num_seqs: int = Field(256, ge=1)
     max_num_batched_tokens: int = Field(8192, ge=64)
+    compiled: bool | None = None
 
     @model_validator(mode="after")
     def _one_model_fits_its_gpus(self) -> EngineConfig:
@@ -86,6 +93,11 @@ class EngineConfig(Config):
     def cache_block(self) -> int:
         """Tokens a block of the key-value cache."""
         return self.block_size or (16 if self.on_gpu else CPU_BLOCK)
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether vLLM compiles the model; asked of the machine only where `compiled` leaves it open."""
+        return (self.writes and self.on_gpu) if self.compiled is None else self.compiled
 
     @property
     def gpu_share(self) -> float:
@@ -150,15 +162,20 @@ def settings_with_reasons(config: EngineConfig) -> str:
             else ""
         )
         memory = f"{config.gpu_share:.0%} of a GPU's memory ({config.gpu_memory_utilization:g}{shared})"
-        return f"{memory}, {config.tensor_parallel_size} GPU(s) a model, {blocks}, {batches}, CUDA graphs"
+        return f"{memory}, {config.tensor_parallel_size} GPU(s) a model, {blocks}, {batches}, {_compiling(config)}"
     reason = _why(config.threads, f"{cores()} cores, {config.actors} actor(s)")
     bound = _bound(config)
     binding = f"bound to the cores {', '.join(map(str, bound))}" if bound else "not bound, since actors share the cores"
     memory = _why(config.kv_cache_gib, f"a twelfth of {memory_gib()} GiB for {config.actors} actor(s)")
     return (
         f"{config.compute_threads} thread(s) an actor ({reason}), {binding}, key-value cache of {config.cache_gib} GiB "
-        f"({memory}), {blocks}, {batches}, not compiled (CPU)"
+        f"({memory}), {blocks}, {batches}, {_compiling(config)}"
     )
+
+
+def _compiling(config: EngineConfig) -> str:
+    reason = ("token after token" if config.writes else "full batches gain nothing by it") if config.on_gpu else "CPU"
+    return f"{'' if config.is_compiled else 'not '}compiled ({_why(config.compiled, reason)})"
 
 
 def _why(asked: object, reason: str) -> str:
@@ -278,7 +295,6 @@ def engine_options(
     folder: Path, config: EngineConfig, dtype: str, longest: int, runner: Runner = "generate"
 ) -> dict[str, Any]:
     """Arguments of `vllm.LLM`, chosen from configuration and hardware."""
-    gpu = config.on_gpu
     return {
         "model": str(folder),
         "dtype": dtype,
@@ -293,7 +309,7 @@ def engine_options(
         "hf_overrides": {"head_dtype": "float32"},  # bfloat16 logits near 16 have steps of 0.125, which ties grades
         "tensor_parallel_size": config.tensor_parallel_size,
         "gpu_memory_utilization": config.gpu_share,
-        "enforce_eager": not gpu,
+        "enforce_eager": not config.is_compiled,
         "disable_log_stats": True,
         "seed": 0,
     }

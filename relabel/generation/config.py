@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from relabel.engine import EngineConfig
@@ -31,6 +33,8 @@ class GenerateConfig(EngineConfig):
             smaller, the harder the negatives, and the more of them are right answers.
         seed: of every choice.
     """
+
+    writes: ClassVar[bool] = True
 
     pairs: str
     human: str | None = None

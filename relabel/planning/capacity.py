@@ -32,8 +32,8 @@ class Assumptions:
     Attributes:
         peak: dense bfloat16 FLOP/s of one H100 SXM.
         price: of a GPU hour, any currency; S3's are Amazon's list prices for 1,000 requests.
-        start: seconds from an actor's request until it judges: image, weights, compilation (measured: 52 on an H200 for
-            135 M parameters, docs/results.md; larger weights take longer).
+        start: seconds from an actor's request until it judges: image, imports, weights (measured without the image: 33
+            on an H100 for 135 M parameters, docs/experiments.md; larger weights take longer).
         interruptions: of a spot GPU, an hour.
         shard_seconds: work of a shard; two are in flight, so 1.5 of them are lost on average, and a start.
         put_price, get_price: of 1,000 requests.

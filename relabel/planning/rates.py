@@ -36,7 +36,8 @@ FLOPS = {"core": 0.056e12, "core with bfloat16": 0.25e12, "gpu": 53e12}
 #: A trained token costs a forward pass and a backward pass of twice that.
 TRAINED = 3.0
 #: Seconds in which a stage does no work, measured on two AVX2 cores (`cpu`), and on an H200 with 16 cores (`gpu`,
-#: docs/results.md) as far as stages of `trec-dl-gpu` were run there; the others are those of the cores. `stage` is Ray
+#: docs/results.md) as far as stages of `trec-dl-gpu` were run there, its `engine`, which is not compiled, on an H100
+#: (docs/experiments.md; one that writes queries takes a minute more); the others are those of the cores. `stage` is Ray
 #: Data's processes, `engine` and `encoder` an actor's imports and loading, `training` Ray Train's and DeepSpeed's,
 #: `system` one encoder in an evaluation.
 STARTS: dict[str, dict[str, float]] = {
@@ -45,7 +46,7 @@ STARTS: dict[str, dict[str, float]] = {
         "adjust": 10, "calculation": 3,
     },
     "gpu": {
-        "ray": 12, "stage": 10, "engine": 50, "encoder": 25, "training": 30, "agreement": 8, "evaluate": 2, "system": 2,
+        "ray": 12, "stage": 10, "engine": 33, "encoder": 25, "training": 30, "agreement": 8, "evaluate": 2, "system": 2,
         "adjust": 10, "calculation": 3,
     },
 }  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from relabel.engine import (
+    ENGINE_SPEED,
     EngineConfig,
     EngineDead,
     check_blocks,
@@ -17,6 +18,7 @@ from relabel.engine import (
     while_alive,
 )
 from relabel.errors import ConfigError
+from relabel.generation import GenerateConfig
 
 
 @pytest.mark.parametrize(("gpus", "share"), [(0, 0.9), (0.25, 0.225), (1, 0.9), (2, 0.9)])
@@ -85,3 +87,21 @@ def test_settings_are_chosen_from_the_machine_and_say_why(monkeypatch):
         "45% of a GPU's memory (0.9 × 0.5, the actor's part of it), 1 GPU(s) a "
     )
     assert settings_with_reasons(EngineConfig(num_gpus=1)).startswith("90% of a GPU's memory (0.9), 1 GPU(s) a model, ")
+
+
+@pytest.mark.parametrize(
+    ("config", "compiled", "why"),
+    [
+        (EngineConfig(num_gpus=1), False, "not compiled (full batches gain nothing by it)"),
+        (EngineConfig(num_gpus=0), False, "not compiled (CPU)"),
+        (EngineConfig(num_gpus=0, compiled=True), True, ", compiled (asked for)"),
+        (GenerateConfig(pairs="p", num_gpus=1), True, ", compiled (token after token)"),
+        (GenerateConfig(pairs="p", num_gpus=1, compiled=False), False, "not compiled (asked for)"),
+        (GenerateConfig(pairs="p", num_gpus=0), False, "not compiled (CPU)"),
+    ],
+)
+def test_only_writing_on_a_gpu_is_compiled(config, compiled, why):
+    """Judging starts without compilation and CUDA graphs, which make it no faster; writing has a small step a token."""
+    assert engine_options(Path("m"), config, "bfloat16", 128)["enforce_eager"] is not compiled
+    assert settings_with_reasons(config).endswith(why)
+    assert "compiled" in ENGINE_SPEED
