@@ -177,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="*", choices=names, default=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--list", action="store_true", help="print commands and render the table, run nothing")
     options = parser.parse_args(arguments)
-    record, failed = json.loads(RECORD.read_text()) if RECORD.exists() else {}, False
+    failed = False
     for comparison in COMPARISONS:
         if options.list:
             print(f"{comparison.name}: python -m benchmarks.{comparison.arguments}")
@@ -186,14 +186,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result = run(comparison)
             failed |= result is None
             if result is not None:
-                record[comparison.name] = {
-                    "at": datetime.now(UTC).isoformat(timespec="seconds"),
-                    "command": f"python -m benchmarks.{comparison.arguments}",
-                    "result": result,
-                }
-                RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    DOCUMENT.write_text(placed(DOCUMENT.read_text(), rendered(record)))
+                keep(comparison, result)
+    DOCUMENT.write_text(placed(DOCUMENT.read_text(), rendered(recorded())))
     return int(failed)
+
+
+def recorded() -> dict[str, Any]:
+    """Name of a comparison → when it ran, by which command, its JSON."""
+    return json.loads(RECORD.read_text()) if RECORD.exists() else {}
+
+
+def keep(comparison: Comparison, result: dict[str, Any]) -> None:
+    """Add a result to the record as it is now: another suite may have added to it while this one ran."""
+    entry = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": f"python -m benchmarks.{comparison.arguments}",
+        "result": result,
+    }
+    record = recorded() | {comparison.name: entry}
+    RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 def run(comparison: Comparison) -> dict[str, Any] | None:

@@ -25,8 +25,8 @@ from pathlib import Path
 import psutil
 
 START_SECONDS = 240
-#: How often a head is started: Ray gives its parts 30 s to come up, which a busy machine exceeds.
-CHANCES = 3
+#: How often a head is started: Ray gives its parts 30 s to come up, which a busy machine exceeds; three minutes in all.
+CHANCES = 6
 #: Below the ports that Linux hands out, above those of Ray's workers.
 QUIET = range(20_000, 32_000)
 #: Patience of the parts that can be given more.
