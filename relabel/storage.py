@@ -1,7 +1,8 @@
 """One way to reach files: a `Folder` is a local path or `s3://bucket/prefix`, behind pyarrow's filesystems.
 
 Writes are atomic: locally a temporary file is flushed, synced and renamed; on S3 one put is atomic by itself. A
-reader therefore sees a whole file or none. What S3 needs is in `relabel.storage_s3`.
+reader therefore sees a whole file or none, but for one on S3 that is replaced by a longer one while it is read: only
+small JSON files are replaced in a run, and `read_json` reads again. What S3 needs is in `relabel.storage_s3`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from relabel.storage_s3 import create_object, s3_filesystem
 Result = TypeVar("Result")
 #: Requests to storage that are under way at once where many small files are read.
 REQUESTS_AT_ONCE = 32
+#: How often a JSON file on S3 is read until it is JSON.
+READINGS = 3
 
 
 @dataclass(frozen=True)
@@ -159,11 +162,17 @@ class Folder:
             return create_object(path, data) if self._s3 else _create_local(path, data)
 
     def read_json(self, name: str) -> Any:
-        """Raises InputError where the file is missing or is no JSON."""
-        try:
-            return json.loads(self.read_bytes(name))
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InputError(f"{self.uri}/{name}", f"no JSON ({error})", "a JSON file") from None
+        """Raises InputError where the file is missing or is no JSON.
+
+        S3 is asked for a file's size, then for as many bytes: one that was replaced by a longer one in between comes
+        without its end, which is no JSON. So what is none is read again.
+        """
+        for chance in range(READINGS if self._s3 else 1, 0, -1):
+            try:
+                return json.loads(self.read_bytes(name))
+            except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+                if chance == 1:
+                    raise InputError(f"{self.uri}/{name}", f"no JSON ({error})", "a JSON file") from None
 
     def write_json(self, name: str, value: Any) -> None:
         self.write_bytes(name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -203,7 +202,7 @@ def test_of_many_at_once_one_wins(folder, quick, monkeypatch):
     for thread in threads:
         thread.join()
     assert (len(taken), len(refused)) == (1, 5)
-    assert json.loads((folder / "lock").read_bytes("00000001.json"))["owner"] == taken[0]._holder.owner
+    assert (folder / "lock").read_json("00000001.json")["owner"] == taken[0]._holder.owner
     taken[0].release()
 
 

@@ -117,6 +117,21 @@ def test_a_file_that_is_no_json_is_refused(folder, data):
         folder.read_json("x.json")
 
 
+def test_json_that_grows_while_it_is_read_comes_whole(folder, monkeypatch):
+    """A heartbeat, say, that is written again between the question for its size and the reading of so many bytes."""
+    folder.write_json("beat.json", {"beats": 1})
+    opened = Folder.open
+
+    def open_and_replace(self, name):
+        monkeypatch.setattr(Folder, "open", opened)
+        stream = opened(self, name)
+        self.write_json(name, {"beats": 1_000_000})
+        return stream
+
+    monkeypatch.setattr(Folder, "open", open_and_replace)
+    assert folder.read_json("beat.json")["beats"] in (1, 1_000_000)
+
+
 def test_a_file_that_is_no_parquet_is_refused(folder):
     """Bytes that are no Parquet are named with the reason."""
     folder.write_bytes("x.parquet", b"query_id,doc_id\n")
