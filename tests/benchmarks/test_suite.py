@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from benchmarks.suite import BEGIN, COMPARISONS, DOCUMENT, END, RECORD, placed, rendered
+from benchmarks.suite import BEGIN, COMPARISONS, DOCUMENT, END, placed, recorded, rendered
 
 
 def test_the_document_shows_the_record():
     """What stands between the marks is made of docs/benchmarks.json."""
-    record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    record = recorded()
     page = DOCUMENT.read_text()
     assert placed(page, rendered(record)) == page
 
