@@ -1,4 +1,4 @@
-"""What KubeRay's RayJob takes, as a JSON schema: the fields of its API `ray.io/v1` (1.5 and newer) with their types.
+"""What KubeRay's RayJob takes, as a JSON schema: the fields of its API `ray.io/v1` (1.5.1 and newer) with their types.
 
 KubeRay's own resource definition comes in no package that this project could install, so the fields are written down
 here from its API reference, and pods are checked against Kubernetes' own schemas (`kubernetes-validate`). A field that
@@ -17,7 +17,11 @@ TEMPLATE = {
     "additionalProperties": False,
     "required": ["spec"],
     "properties": {
-        "metadata": {"type": "object", "properties": {"labels": STRINGS, "annotations": STRINGS}},
+        "metadata": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"labels": STRINGS, "annotations": STRINGS},
+        },
         "spec": {"type": "object", "required": ["containers"]},
     },
 }
@@ -34,6 +38,7 @@ CLUSTER = _object(
     enableInTreeAutoscaling={"type": "boolean"},
     autoscalerOptions=_object(
         [],
+        version={"enum": ["v1", "v2"]},
         idleTimeoutSeconds=COUNT,
         upscalingMode={"enum": ["Default", "Aggressive", "Conservative"]},
         image={"type": "string"},
@@ -45,7 +50,7 @@ CLUSTER = _object(
         securityContext={"type": "object"},
     ),
     headGroupSpec=_object(
-        ["template"],
+        ["rayStartParams", "template"],
         serviceType={"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
         headService={"type": "object"},
         enableIngress={"type": "boolean"},
@@ -57,7 +62,7 @@ CLUSTER = _object(
     workerGroupSpecs={
         "type": "array",
         "items": _object(
-            ["groupName", "minReplicas", "maxReplicas", "template"],
+            ["groupName", "minReplicas", "maxReplicas", "rayStartParams", "template"],
             groupName={"type": "string", "pattern": r"^[a-z]([-a-z0-9]*[a-z0-9])?$"},
             replicas=COUNT,
             minReplicas=COUNT,

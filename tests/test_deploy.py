@@ -52,6 +52,12 @@ def container(group: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def pods(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The specs of all pods: those of the cluster's groups, and the one that submits the job."""
+    specs = {name: group["template"]["spec"] for name, group in groups(job).items()}
+    return specs | {"submitter": job["spec"]["submitterPodTemplate"]["spec"]}
+
+
 def test_the_rayjob_has_the_fields_of_kuberay(job):
     """Every field above the pods is one of KubeRay's API, with a value of its type."""
     jsonschema.validate(job, RAYJOB)
@@ -64,6 +70,7 @@ def test_the_rayjob_has_the_fields_of_kuberay(job):
         (("spec", "submissionMode"), "k8sJobMode"),
         (("spec", "rayClusterSpec", "workerGroupSpec"), []),
         (("spec", "rayClusterSpec", "workerGroupSpecs", 0, "minReplicas"), "1"),
+        (("spec", "rayClusterSpec", "workerGroupSpecs", 0, "template", "metadata"), {"label": {}}),
         (("spec", "rayClusterSpec", "headGroupSpec", "rayStartParams", "num-gpus"), 0),
     ],
 )
@@ -80,8 +87,8 @@ def test_the_schema_refuses_mistakes(job, place, value):
 @pytest.mark.parametrize("release", RELEASES)
 def test_its_pods_are_those_of_kubernetes(job, release):
     """Each pod is valid by Kubernetes' own strict schema of that release, and a misspelt field of it is not."""
-    for name, group in groups(job).items():
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": group["template"]["spec"]}
+    for name, spec in pods(job).items():
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
         kubernetes_validate.validate(pod, release, strict=True)
         wrong = copy.deepcopy(pod)
         wrong["spec"]["containers"][0]["volumeMount"] = []
@@ -129,15 +136,33 @@ def test_start_parameters_are_options_of_this_ray(job):
 
 
 def test_pods_are_nobody_special_and_credentials_come_from_a_secret(job):
-    """No root, no privileges, a token for the cluster, S3's keys only by reference; workers get no account token."""
-    assert job["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token"}
-    for name, group in groups(job).items():
-        spec, one = group["template"]["spec"], container(group)
+    """No root, no privileges, the autoscaler beside the head included; a token for the cluster; S3's keys only by
+    reference; no account token but the head's, whose autoscaler asks Kubernetes for pods.
+    """
+    cluster = job["spec"]["rayClusterSpec"]
+    assert cluster["authOptions"] == {"mode": "token"}
+    locked = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    assert cluster["autoscalerOptions"]["securityContext"] == locked
+    for name, spec in pods(job).items():
+        (one,) = spec["containers"]
         assert spec["securityContext"]["runAsNonRoot"] is True
-        assert one["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-        assert one["envFrom"] == [{"secretRef": {"name": "relabel-s3"}}]
-        assert not [entry for entry in one["env"] if re.search("(?i)key|secret|token", entry["name"])]
+        assert one["securityContext"] == locked
+        assert name == "submitter" or one["envFrom"] == [{"secretRef": {"name": "relabel-s3"}}]
+        assert not [entry for entry in one.get("env", []) if re.search("(?i)key|secret|token", entry["name"])]
         assert name == "head" or spec["automountServiceAccountToken"] is False
+
+
+def test_groups_can_grow_and_shrink(job):
+    """Numbers in their limits, and workers' pods that are never restarted: the autoscaler could not take those away."""
+    for name, group in groups(job).items():
+        if name != "head":
+            assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+            assert group["template"]["spec"]["restartPolicy"] == "Never"
+
+
+def test_this_ray_knows_tokens(job):
+    """KubeRay refuses `authOptions` with a Ray before 2.52."""
+    assert tuple(map(int, job["spec"]["rayClusterSpec"]["rayVersion"].split("."))) >= (2, 52)
 
 
 def test_the_job_is_a_command_that_resumes(job, tmp_path):
@@ -164,7 +189,7 @@ def test_all_descriptions_run_one_ray_on_one_python(job):
     assert lock()["ray"] == pinned == job["spec"]["rayClusterSpec"]["rayVersion"]
     assert base == yaml.safe_load((ROOT / "cluster.yaml").read_text())["docker"]["worker_image"]
     assert base.startswith(f"rayproject/ray:{pinned}-py311-")
-    images = {container(group)["image"] for group in groups(job).values()}
+    images = {spec["containers"][0]["image"] for spec in pods(job).values()}
     assert images == {f"relabel:{PROJECT['version']}"}
     assert f"-t relabel:{PROJECT['version']} ." in DOCKERFILE
 
