@@ -1,8 +1,9 @@
 """How much of vLLM's speed does the pipeline keep, and what do order and deduplication add to it?
 
 The judge stage against one bare `vllm.LLM.generate` call over the same pairs' prompts, with the same engine options,
-environment and dtype, each in a fresh Ray actor; they take turns, and the order flips every time, because machines are
-noisy. Two workloads:
+environment and dtype; the bare engine in a process of its own, without Ray. On CPU both live at once and take turns of
+two seconds (`benchmarks.turns`), because shared machines are slower in one minute than in the next; on GPU, whose
+memory one engine takes, they run one after the other. The order flips every time. Two workloads:
 
 - `alike`: the demo's questions with random documents of its collection, each once, so that there is nothing to share.
   The bare engine is given the prompts without duplicates and in the pipeline's order, so that only the pipeline's own
@@ -15,7 +16,8 @@ noisy. Two workloads:
 What is timed: for the pipeline, from the moment the judge actor takes its first shard (`started` of that shard's
 marker) to the moment the last marker is on disk; tokenizing, grades, checks and commits are in it, reading the first
 shard and everything before it is start-up. For the bare engine, one `generate` call over all prompts, already
-tokenized. The ratio is bare seconds / pipeline seconds, the median over repetitions.
+tokenized. Of both only the side's own turns count. The ratio is bare seconds / pipeline seconds, the median over
+repetitions.
 
 Run: `python -m benchmarks.judge_rate --pairs 512 --repetitions 3` and `… --workload shared --pairs 300`; the last line
 is JSON.
@@ -27,19 +29,24 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
 
+from benchmarks.turns import seconds_of, take_turns
 from jobs.cluster import connect
-from jobs.judge import judge, on_this_cluster, resolve
+from jobs.judge import judge, on_this_cluster, resolve, stage_of
+from jobs.shards import ShardWorker, run_stage
 from relabel.demo import build_collection, load_questions
 from relabel.engine import engine_options, environment
 from relabel.hardware import compute_dtype, facts, has_gpu
@@ -53,6 +60,8 @@ from relabel.tables import TableWriter, read_whole
 
 #: The workloads and the ratios that are promised for them.
 WANTED = {"alike": 0.97, "shared": 1.3}
+#: Seconds of a turn on CPU.
+TURN_SECONDS = 2.0
 #: Documents of every query in `shared`, how many of them are there twice.
 SHARED_DOCUMENTS, TWICE = 100, 10
 #: Words and tokens of each of them by the dtype: twice what 1 GiB of cache holds, which are more tokens in bfloat16.
@@ -60,19 +69,23 @@ SHARED_WORDS = {"float32": 260, "bfloat16": 520}
 SHARED_TOKENS = {"float32": 400, "bfloat16": 800}
 
 
-def main(arguments: list[str] | None = None) -> dict:
+def main(arguments: list[str] | None = None) -> dict | None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workload", choices=WANTED, default="alike")
     parser.add_argument("--pairs", type=int, default=512)
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--turn-seconds", type=float, help="0: one after the other; default: 2, on GPU 0")
     parser.add_argument("--shard-rows", type=int, help="rows a shard; default: what the judge chooses")
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--prompt", help="default: graded-0-3; of `shared` graded-0-3-passage-first")
     parser.add_argument("--max-document-tokens", type=int, help="default: 256; of `shared` 400, in bfloat16 800")
     parser.add_argument("--kv-cache-gib", type=int, help="default: 2; of `shared` 1")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--side", nargs=2, metavar=("NAME", "FOLDER"), help="(internal) one side, in this process")
     options = parser.parse_args(arguments)
-    connect()
+    if options.side:
+        name, folder = options.side
+        return SIDES[name](Path(folder))
     with tempfile.TemporaryDirectory(prefix="relabel-judge-rate-") as scratch:
         result = measure(options, Path(scratch))
     print(json.dumps(result))
@@ -98,14 +111,17 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict:
     prompts, longest, label_ids = prompts_of(config, in_order_of_the_pipeline=not shared)
     tokens = sum(map(len, prompts))
     print(f"{options.pairs} pairs, {len(prompts)} prompts, {tokens:,} tokens", flush=True)
+    turn_seconds = options.turn_seconds
+    if turn_seconds is None:
+        turn_seconds = 0.0 if config.on_gpu else TURN_SECONDS
+    work = {"dtype": dtype, "longest": longest, "label_ids": label_ids, "prompts": prompts}
     runs = []
     for repetition in range(options.repetitions):
-        sides = {
-            "pipeline": lambda repetition=repetition: pipeline_seconds(config, scratch / f"judgements-{repetition}"),
-            "bare": lambda: bare_seconds(config, prompts, longest, label_ids),
-        }
-        order = list(sides) if repetition % 2 == 0 else list(reversed(sides))
-        seconds = {name: sides[name]() for name in order}
+        folder = scratch / f"repetition-{repetition}"
+        folder.mkdir()
+        (folder / WORK).write_text(json.dumps({"config": config.model_dump(mode="json")} | work))
+        order = list(SIDES) if repetition % 2 == 0 else list(reversed(SIDES))
+        seconds = compare(folder, order, turn_seconds)
         runs.append(seconds | {"first": order[0], "ratio": seconds["bare"] / seconds["pipeline"]})
         print(json.dumps({key: round(v, 3) if isinstance(v, float) else v for key, v in runs[-1].items()}), flush=True)
     ratio = statistics.median(run["ratio"] for run in runs)
@@ -115,6 +131,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict:
         "ratio": round(ratio, 3),
         "holds": ratio >= WANTED[options.workload],
         "ratios": [round(run["ratio"], 3) for run in runs],
+        "turn_seconds": turn_seconds,
         "pipeline_seconds": [round(run["pipeline"], 2) for run in runs],
         "bare_seconds": [round(run["bare"], 2) for run in runs],
         "pipeline_tokens_per_second": round(tokens / statistics.median(run["pipeline"] for run in runs)),
@@ -128,6 +145,87 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict:
         "load_average": os.getloadavg()[0],
         "machine": facts(),
     }
+
+
+def compare(folder: Path, order: list[str], turn_seconds: float) -> dict[str, float]:
+    """Seconds of each side for the work in `folder`, their own turns alone."""
+    work = _work(folder)
+    variables = {"pipeline": {}, "bare": environment(work.config) | {"VLLM_LOGGING_LEVEL": "WARNING"}}
+
+    def start(side: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "benchmarks.judge_rate", "--side", side, str(folder)]
+        return subprocess.Popen(command, env=os.environ | variables[side])
+
+    turns = take_turns(
+        {side: partial(start, side) for side in SIDES},
+        {side: (folder / READY[side]).exists for side in SIDES},
+        turn_seconds,
+        order,
+    )
+    spans = {
+        "pipeline": span(folder / JUDGEMENTS),
+        "bare": json.loads((folder / BARE_SPAN).read_text()),
+    }
+    return {side: seconds_of(side, turns, *spans[side]) for side in SIDES}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What both sides are given.
+
+    Attributes:
+        prompts: token ids, in the order in which the bare engine gets them.
+        longest: tokens of the longest prompt that may come; `label_ids`: the grades' tokens.
+    """
+
+    config: JudgeConfig
+    dtype: str
+    longest: int
+    label_ids: list[int]
+    prompts: list[list[int]]
+
+
+def _work(folder: Path) -> Work:
+    values = json.loads((folder / WORK).read_text())
+    return Work(**values | {"config": JudgeConfig(**values["config"])})
+
+
+def pipeline_side(folder: Path) -> None:
+    """The judge stage, which says when its engine has started up."""
+    connect()
+    config = on_this_cluster(_work(folder).config)
+    dtype, name = resolve(config)
+    stage = stage_of(config, name, dtype)
+    announced = {"made": str(folder / READY["pipeline"]), "worker": stage.worker} | stage.arguments
+    run_stage(
+        replace(stage, worker=_announced, arguments=announced),
+        Folder(config.pairs),
+        Folder(folder / JUDGEMENTS),
+        log=lambda line: None,
+    )
+
+
+def _announced(made: str, worker: Callable[..., ShardWorker], **arguments: Any) -> ShardWorker:
+    """The stage's own worker, as it is, and a file that says that it was made."""
+    work = worker(**arguments)
+    Path(made).touch()
+    return work
+
+
+def bare_side(folder: Path) -> None:
+    """vLLM alone."""
+    work = _work(folder)
+    engine = BareEngine(work.config, work.dtype, work.longest)
+    (folder / READY["bare"]).touch()
+    started = time.time()
+    engine.generate(work.prompts, work.label_ids)
+    (folder / BARE_SPAN).write_text(json.dumps([started, time.time()]))
+
+
+#: The sides, how each says that it has started up, and what they share.
+SIDES = {"pipeline": pipeline_side, "bare": bare_side}
+READY = {"pipeline": "pipeline-ready", "bare": "bare-ready"}
+WORK, JUDGEMENTS, BARE_SPAN = "work.json", "judgements", "bare-span.json"
 
 
 def write_demo_pairs(folder: Folder, count: int, seed: int) -> None:
@@ -192,43 +290,28 @@ def prompts_of(config: JudgeConfig, in_order_of_the_pipeline: bool) -> tuple[lis
 
 
 def pipeline_seconds(config: JudgeConfig, out: Path) -> float:
-    """From the first shard's start in the judge to the last marker on disk."""
+    """Seconds of a whole judge stage that nothing interrupts, its start-up left out."""
     judge(config, Folder(out), log=lambda line: None)
+    started, ended = span(out)
+    return ended - started
+
+
+def span(out: Path) -> tuple[float, float]:
+    """From the first shard's start in the judge to the last marker on disk, Unix seconds."""
     markers = finished_shards(Folder(out), plan := read_plan(Folder(out)))
     last = max((out / marker_name(shard.index)).stat().st_mtime for shard in plan.shards)
-    return last - min(marker.started for marker in markers.values())
+    return min(marker.started for marker in markers.values()), last
 
 
-def bare_seconds(config: JudgeConfig, prompts: list[list[int]], longest: int, label_ids: list[int]) -> float:
-    """One `generate` call over all prompts in an actor of its own with the judge's environment."""
-    config = on_this_cluster(config)
-    actor = bare_engine(config, resolve(config)[0], longest)
-    seconds = ray.get(actor.generate.remote(prompts, label_ids))
-    ray.kill(actor)
-    return seconds
-
-
-def bare_engine(
-    config: JudgeConfig,
-    dtype: str,
-    longest: int,
-    changes: Mapping[str, Any] = MappingProxyType({}),
-    variables: Mapping[str, str] = MappingProxyType({}),
-) -> Any:
-    """A `BareEngine` with the judge's environment and options but for `changes` and `variables`."""
-    env_vars = environment(config) | {"VLLM_LOGGING_LEVEL": "WARNING"} | dict(variables)
-    options = {"num_cpus": config.num_cpus, "num_gpus": config.num_gpus, "runtime_env": {"env_vars": env_vars}}
-    return BareEngine.options(**options).remote(config, dtype, longest, dict(changes))
-
-
-@ray.remote
 class BareEngine:
-    """vLLM and nothing else."""
+    """vLLM and nothing else, with the judge's options but for `changes`; its process needs the judge's environment."""
 
-    def __init__(self, config: JudgeConfig, dtype: str, longest: int, changes: dict[str, Any]):
+    def __init__(
+        self, config: JudgeConfig, dtype: str, longest: int, changes: Mapping[str, Any] = MappingProxyType({})
+    ):
         from vllm import LLM
 
-        self._engine = LLM(**engine_options(local_model(config.model), config, dtype, longest) | changes)
+        self._engine = LLM(**engine_options(local_model(config.model), config, dtype, longest) | dict(changes))
 
     def generate(self, prompts: list[list[int]], label_ids: list[int]) -> float:
         """Seconds of one call."""

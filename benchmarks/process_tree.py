@@ -1,4 +1,4 @@
-"""Memory of this process and everything below it, sampled while a block runs.
+"""A process and everything below it; their memory, sampled while a block runs.
 
 Proportional set size (PSS) where Linux gives it: a page shared by n processes counts 1/n in each, so that the sum is
 the memory really used, Ray's shared object store included. Linux walks all pages for it and holds up the process that
@@ -58,17 +58,19 @@ class MemorySampler:
 
 def tree_mib(root: int) -> float:
     """MiB of a process and all its descendants."""
+    return sum(map(_pss_kib, tree(root))) / 1024
+
+
+def tree(root: int) -> list[int]:
+    """A process and all its descendants that live, parents first; none where it has ended."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            parent = _parent(entry)
-            children.setdefault(parent, []).append(int(entry.name))
-    total, waiting = 0, [root]
-    while waiting:
-        process = waiting.pop()
-        total += _pss_kib(process)
-        waiting += children.get(process, [])
-    return total / 1024
+            children.setdefault(_parent(entry), []).append(int(entry.name))
+    found = [root] if Path(f"/proc/{root}").exists() else []
+    for process in found:
+        found += children.get(process, [])
+    return found
 
 
 def _parent(entry: Path) -> int:
