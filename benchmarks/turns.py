@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -52,6 +53,7 @@ def take_turns(
         RuntimeError: where a side ends before it is ready, or with another code than 0.
     """
     sides: dict[str, _Side] = {}
+    ends = signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))  # sides that are stopped would stay
     try:
         if not seconds:
             return [_alone(name, commands[name]) for name in order]
@@ -72,6 +74,7 @@ def take_turns(
     finally:
         for side in sides.values():
             side.close()
+        signal.signal(signal.SIGTERM, ends)
 
 
 def seconds_of(side: str, turns: Sequence[Turn], started: float, ended: float) -> float:

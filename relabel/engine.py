@@ -19,13 +19,15 @@ from pydantic import Field, model_validator
 
 from relabel.config import Config
 from relabel.errors import ConfigError, in_short
-from relabel.hardware import cores, has_gpu, memory_gib
+from relabel.hardware import HEAP_KEPT, cores, has_gpu, memory_gib
 
 Runner = Literal["generate", "pooling"]
 #: Characters of an engine's last words that are kept.
 SAID = 300
 #: Seconds between two looks at whether the engine's processes live.
 PULSE = 1.0
+#: Intel's OpenMP library, which the CPU environment installs.
+OPENMP = Path(sys.prefix) / "lib" / "libiomp5.so"
 #: Tokens of which vLLM's attention on CPU takes whole multiples as a block of its cache.
 CPU_BLOCK = 32
 
@@ -126,18 +128,23 @@ def environment(config: EngineConfig) -> dict[str, str]:
         "VLLM_CPU_KVCACHE_SPACE": str(config.cache_gib),
         "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
         "OMP_NUM_THREADS": str(config.compute_threads),
-        "MALLOC_ARENA_MAX": "2",
-        "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, _bound(config))) or "nobind",
     }
-    openmp = Path(sys.prefix) / "lib" / "libiomp5.so"
-    if openmp.exists():
-        common["LD_PRELOAD"] = str(openmp)
-    return common
+    if not config.is_compiled:
+        # vLLM would compile a function that counts ranks, which nobody asked for, in the midst of the first prompts.
+        common["TORCHDYNAMO_DISABLE"] = "1"
+    if OPENMP.exists():
+        common["LD_PRELOAD"] = str(OPENMP)
+    # vLLM binds threads in processes of its own alone, so they are bound here.
+    common["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+    if places := ",".join(map(str, _bound(config))):
+        common["KMP_AFFINITY"] = f"granularity=fine,explicit,proclist=[{places}]"
+    return common | HEAP_KEPT
 
 
 def _bound(config: EngineConfig) -> list[int]:
-    """Cores that the threads are bound to; none where several actors would be bound to the same."""
-    return sorted(os.sched_getaffinity(0))[: config.compute_threads] if config.actors == 1 else []
+    """Cores that the threads are bound to; none where several processes would be bound to the same."""
+    alone = config.actors == config.tensor_parallel_size == 1
+    return sorted(os.sched_getaffinity(0))[: config.compute_threads] if alone and OPENMP.exists() else []
 
 
 def check_blocks(config: EngineConfig) -> None:
@@ -165,7 +172,8 @@ def settings_with_reasons(config: EngineConfig) -> str:
         return f"{memory}, {config.tensor_parallel_size} GPU(s) a model, {blocks}, {batches}, {_compiling(config)}"
     reason = _why(config.threads, f"{cores()} cores, {config.actors} actor(s)")
     bound = _bound(config)
-    binding = f"bound to the cores {', '.join(map(str, bound))}" if bound else "not bound, since actors share the cores"
+    loose = "since several processes share the cores" if OPENMP.exists() else "without Intel's OpenMP"
+    binding = f"bound to the cores {', '.join(map(str, bound))}" if bound else f"not bound, {loose}"
     memory = _why(config.kv_cache_gib, f"a twelfth of {memory_gib()} GiB for {config.actors} actor(s)")
     return (
         f"{config.compute_threads} thread(s) an actor ({reason}), {binding}, key-value cache of {config.cache_gib} GiB "

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from relabel.hardware import Choice
+from relabel.hardware import HEAP_KEPT, Choice
 from train.config import TrainingConfig
 
 
@@ -26,21 +26,15 @@ def worker_environment(threads: int, gpus: float) -> dict[str, str]:
         # once cost a sixth where they are not. GNU's OpenMP, torch's on Linux, spins for microseconds, then sleeps.
         "OMP_WAIT_POLICY": "PASSIVE",
         "GOMP_SPINCOUNT": "1000",
-        "MALLOC_ARENA_MAX": "1",  # varying shapes make the allocator's arenas grow without bound
+        "MALLOC_ARENA_MAX": HEAP_KEPT["MALLOC_ARENA_MAX"],  # varying shapes make more arenas grow without bound
         "TOKENIZERS_PARALLELISM": "false",
         "DS_LOG_LEVEL": "warning",
         "PYTHONWARNINGS": "ignore",
     }
     if gpus:
         return environment
-    return environment | {
-        "DS_ACCELERATOR": "cpu",
-        "CUDA_VISIBLE_DEVICES": "",
-        # Large tensors come from the heap, which stays mapped between two steps: a page fault for each 4 KiB of each
-        # tensor otherwise costs a tenth of a step. `train.heap` keeps the heap bounded.
-        "MALLOC_MMAP_MAX_": "0",
-        "MALLOC_TRIM_THRESHOLD_": str(2**40),
-    }
+    # `train.heap` keeps the heap bounded.
+    return environment | {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""} | HEAP_KEPT
 
 
 def zero_stage(config: TrainingConfig, dtype: str) -> int:

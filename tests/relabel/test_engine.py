@@ -69,12 +69,12 @@ def test_settings_are_chosen_from_the_machine_and_say_why(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(16)))
     two = EngineConfig(num_gpus=0, actors=2)
     assert (environment(two)["OMP_NUM_THREADS"], environment(two)["VLLM_CPU_KVCACHE_SPACE"]) == ("8", "5")
-    assert environment(two)["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    assert "KMP_AFFINITY" not in environment(two)
     said = settings_with_reasons(two)
-    assert said.startswith("8 thread(s) an actor (16 cores, 2 actor(s)), not bound, since actors share the cores, ")
+    assert said.startswith("8 thread(s) an actor (16 cores, 2 actor(s)), not bound, since several processes share the ")
     assert "cache of 5 GiB (a twelfth of 128 GiB for 2 actor(s)), cache blocks of 32 tokens (only whole" in said
     one = EngineConfig(num_gpus=0, threads=2, kv_cache_gib=3, block_size=64)
-    assert environment(one)["VLLM_CPU_OMP_THREADS_BIND"] == "0,1"
+    assert environment(one)["KMP_AFFINITY"] == "granularity=fine,explicit,proclist=[0,1]"
     said = settings_with_reasons(one)
     assert said.startswith(
         "2 thread(s) an actor (asked for), bound to the cores 0, 1, key-value cache of 3 GiB (asked for)"
