@@ -22,10 +22,9 @@ from typing import Any
 
 import ray
 
-from benchmarks.judge_rate import BareEngine, prompts_of, write_demo_pairs
+from benchmarks.judge_rate import bare_actor, prompts_of, write_demo_pairs
 from jobs.cluster import connect
 from jobs.judge import on_this_cluster, resolve
-from relabel.engine import environment
 from relabel.hardware import facts
 from relabel.judges import JudgeConfig
 from relabel.storage import Folder
@@ -129,24 +128,16 @@ def run(
     """Pairs a second of a side, and the seconds that its engines took to start."""
     config = config.model_copy(update=side.config)
     started = time.monotonic()
-    engines = [actor(side, config, dtype, longest) for _ in range(side.engines)]
+    engines = [bare_actor(config, dtype, longest, side.engine, side.variables) for _ in range(side.engines)]
     ray.get([engine.generate.remote(prompts[:1], label_ids) for engine in engines])
     start_seconds = time.monotonic() - started
     cut = -(-len(prompts) // len(engines))
     parts = [prompts[place * cut : (place + 1) * cut] for place in range(len(engines))]
-    seconds = max(
-        ray.get([engine.generate.remote(part, label_ids) for engine, part in zip(engines, parts, strict=True)])
-    )
+    spans = ray.get([engine.generate.remote(part, label_ids) for engine, part in zip(engines, parts, strict=True)])
+    seconds = max(ended for _, ended in spans) - min(started for started, _ in spans)
     for engine in engines:
         ray.kill(engine)
     return {"pairs_per_second": len(prompts) / seconds, "start_seconds": start_seconds}
-
-
-def actor(side: Side, config: JudgeConfig, dtype: str, longest: int) -> Any:
-    """A bare engine in an actor with the judge's environment but for the side's changes."""
-    env_vars = environment(config) | {"VLLM_LOGGING_LEVEL": "WARNING"} | side.variables
-    options = {"num_cpus": config.num_cpus, "num_gpus": config.num_gpus, "runtime_env": {"env_vars": env_vars}}
-    return ray.remote(BareEngine).options(**options).remote(config, dtype, longest, side.engine)
 
 
 if __name__ == "__main__":

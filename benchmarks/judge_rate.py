@@ -1,9 +1,11 @@
 """How much of vLLM's speed does the pipeline keep, and what do order and deduplication add to it?
 
 The judge stage against one bare `vllm.LLM.generate` call over the same pairs' prompts, with the same engine options,
-environment and dtype; the bare engine in a process of its own, without Ray. On CPU both live at once and take turns of
-two seconds (`benchmarks.turns`), because shared machines are slower in one minute than in the next; on GPU, whose
-memory one engine takes, they run one after the other. The order flips every time. Two workloads:
+environment and dtype: in an actor of a Ray that does nothing else, and in a process without Ray. On two cores Ray's
+own daemons take some of the engine's time; the first ratio leaves them out, the second has them in. On CPU all sides
+live at once and take turns of two seconds (`benchmarks.turns`), because shared machines are slower in one minute than
+in the next; on GPU, whose memory one engine takes, they run one after the other. The order flips every time. Two
+workloads:
 
 - `alike`: the demo's questions with random documents of its collection, each once, so that there is nothing to share.
   The bare engine is given the prompts without duplicates and in the pipeline's order, so that only the pipeline's own
@@ -16,7 +18,7 @@ memory one engine takes, they run one after the other. The order flips every tim
 What is timed: for the pipeline, from the moment the judge actor takes its first shard (`started` of that shard's
 marker) to the moment the last marker is on disk; tokenizing, grades, checks and commits are in it, reading the first
 shard and everything before it is start-up. For the bare engine, one `generate` call over all prompts, already
-tokenized. Of both only the side's own turns count. The ratio is bare seconds / pipeline seconds, the median over
+tokenized. Of each only the side's own turns count. A ratio is bare seconds / pipeline seconds, the median over
 repetitions.
 
 Run: `python -m benchmarks.judge_rate --pairs 512 --repetitions 3` and `… --workload shared --pairs 300`; the last line
@@ -122,20 +124,23 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict:
         (folder / WORK).write_text(json.dumps({"config": config.model_dump(mode="json")} | work))
         order = list(SIDES) if repetition % 2 == 0 else list(reversed(SIDES))
         seconds = compare(folder, order, turn_seconds)
-        runs.append(seconds | {"first": order[0], "ratio": seconds["bare"] / seconds["pipeline"]})
-        print(json.dumps({key: round(v, 3) if isinstance(v, float) else v for key, v in runs[-1].items()}), flush=True)
-    ratio = statistics.median(run["ratio"] for run in runs)
+        runs.append(seconds)
+        shown = {side: round(found, 2) for side, found in seconds.items()}
+        print(
+            json.dumps(shown | {"ratio": {bare: round(seconds[bare] / seconds["pipeline"], 3) for bare in BARE}}),
+            flush=True,
+        )
+    ratios = {bare: [round(run[bare] / run["pipeline"], 3) for run in runs] for bare in BARE}
+    ratio = {bare: statistics.median(found) for bare, found in ratios.items()}
     return {
         "benchmark": "judge_rate",
         "workload": options.workload,
-        "ratio": round(ratio, 3),
-        "holds": ratio >= WANTED[options.workload],
-        "ratios": [round(run["ratio"], 3) for run in runs],
+        "ratio": {BARE[bare]: found for bare, found in ratio.items()},
+        "holds": {BARE[bare]: found >= WANTED[options.workload] for bare, found in ratio.items()},
+        "ratios": {BARE[bare]: found for bare, found in ratios.items()},
         "turn_seconds": turn_seconds,
-        "pipeline_seconds": [round(run["pipeline"], 2) for run in runs],
-        "bare_seconds": [round(run["bare"], 2) for run in runs],
-        "pipeline_tokens_per_second": round(tokens / statistics.median(run["pipeline"] for run in runs)),
-        "bare_tokens_per_second": round(tokens / statistics.median(run["bare"] for run in runs)),
+        "seconds": {side: [round(run[side], 2) for run in runs] for side in SIDES},
+        "tokens_per_second": {side: round(tokens / statistics.median(run[side] for run in runs)) for side in SIDES},
         "pairs": options.pairs,
         "prompts": len(prompts),
         "tokens": tokens,
@@ -150,22 +155,20 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict:
 def compare(folder: Path, order: list[str], turn_seconds: float) -> dict[str, float]:
     """Seconds of each side for the work in `folder`, their own turns alone."""
     work = _work(folder)
-    variables = {"pipeline": {}, "bare": environment(work.config) | {"VLLM_LOGGING_LEVEL": "WARNING"}}
+    variables = {"bare": environment(work.config) | {"VLLM_LOGGING_LEVEL": "WARNING"}}  # an actor's are its own
 
     def start(side: str) -> subprocess.Popen:
         command = [sys.executable, "-m", "benchmarks.judge_rate", "--side", side, str(folder)]
-        return subprocess.Popen(command, env=os.environ | variables[side])
+        return subprocess.Popen(command, env=os.environ | variables.get(side, {}))
 
     turns = take_turns(
         {side: partial(start, side) for side in SIDES},
-        {side: (folder / READY[side]).exists for side in SIDES},
+        {side: (folder / f"{side}{READY}").exists for side in SIDES},
         turn_seconds,
         order,
     )
-    spans = {
-        "pipeline": span(folder / JUDGEMENTS),
-        "bare": json.loads((folder / BARE_SPAN).read_text()),
-    }
+    spans = {"pipeline": span(folder / JUDGEMENTS)}
+    spans |= {bare: json.loads((folder / f"{bare}{SPAN}").read_text()) for bare in BARE}
     return {side: seconds_of(side, turns, *spans[side]) for side in SIDES}
 
 
@@ -196,7 +199,7 @@ def pipeline_side(folder: Path) -> None:
     config = on_this_cluster(_work(folder).config)
     dtype, name = resolve(config)
     stage = stage_of(config, name, dtype)
-    announced = {"made": str(folder / READY["pipeline"]), "worker": stage.worker} | stage.arguments
+    announced = {"made": str(folder / f"pipeline{READY}"), "worker": stage.worker} | stage.arguments
     run_stage(
         replace(stage, worker=_announced, arguments=announced),
         Folder(config.pairs),
@@ -213,19 +216,30 @@ def _announced(made: str, worker: Callable[..., ShardWorker], **arguments: Any) 
 
 
 def bare_side(folder: Path) -> None:
-    """vLLM alone."""
+    """vLLM in a process without Ray."""
     work = _work(folder)
     engine = BareEngine(work.config, work.dtype, work.longest)
-    (folder / READY["bare"]).touch()
-    started = time.time()
-    engine.generate(work.prompts, work.label_ids)
-    (folder / BARE_SPAN).write_text(json.dumps([started, time.time()]))
+    (folder / f"bare{READY}").touch()
+    (folder / f"bare{SPAN}").write_text(json.dumps(engine.generate(work.prompts, work.label_ids)))
 
 
-#: The sides, how each says that it has started up, and what they share.
-SIDES = {"pipeline": pipeline_side, "bare": bare_side}
-READY = {"pipeline": "pipeline-ready", "bare": "bare-ready"}
-WORK, JUDGEMENTS, BARE_SPAN = "work.json", "judgements", "bare-span.json"
+def bare_in_ray_side(folder: Path) -> None:
+    """vLLM in an actor, of a Ray that does nothing else."""
+    import ray
+
+    work = _work(folder)
+    connect()
+    actor = bare_actor(on_this_cluster(work.config), work.dtype, work.longest)
+    ray.get(actor.generate.remote([], work.label_ids))
+    (folder / f"bare-in-ray{READY}").touch()
+    found = ray.get(actor.generate.remote(work.prompts, work.label_ids))
+    (folder / f"bare-in-ray{SPAN}").write_text(json.dumps(found))
+
+
+#: The sides; which of them are compared with the pipeline; how each says that it has started up, and what they share.
+SIDES = {"pipeline": pipeline_side, "bare-in-ray": bare_in_ray_side, "bare": bare_side}
+BARE = {"bare-in-ray": "in an actor of an idle Ray", "bare": "without Ray"}
+READY, SPAN, WORK, JUDGEMENTS = "-ready", "-span.json", "work.json", "judgements"
 
 
 def write_demo_pairs(folder: Folder, count: int, seed: int) -> None:
@@ -313,14 +327,29 @@ class BareEngine:
 
         self._engine = LLM(**engine_options(local_model(config.model), config, dtype, longest) | dict(changes))
 
-    def generate(self, prompts: list[list[int]], label_ids: list[int]) -> float:
-        """Seconds of one call."""
+    def generate(self, prompts: list[list[int]], label_ids: list[int]) -> tuple[float, float]:
+        """When one call began and when it ended, Unix seconds."""
         from vllm import SamplingParams
 
         sampling = SamplingParams(max_tokens=1, temperature=0, logprob_token_ids=label_ids, detokenize=False)
         started = time.time()
         self._engine.generate([{"prompt_token_ids": prompt} for prompt in prompts], sampling, use_tqdm=False)
-        return time.time() - started
+        return started, time.time()
+
+
+def bare_actor(
+    config: JudgeConfig,
+    dtype: str,
+    longest: int,
+    changes: Mapping[str, Any] = MappingProxyType({}),
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> Any:
+    """A `BareEngine` in an actor with the judge's options and environment but for `changes` and `variables`."""
+    import ray
+
+    env_vars = environment(config) | {"VLLM_LOGGING_LEVEL": "WARNING"} | dict(variables)
+    options = {"num_cpus": config.num_cpus, "num_gpus": config.num_gpus, "runtime_env": {"env_vars": env_vars}}
+    return ray.remote(BareEngine).options(**options).remote(config, dtype, longest, dict(changes))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from pydantic import Field, model_validator
 
 from relabel.config import Config
 from relabel.errors import ConfigError, in_short
-from relabel.hardware import HEAP_KEPT, cores, has_gpu, memory_gib
+from relabel.hardware import cores, has_gpu, memory_gib
+from relabel.heap import KEPT, Heap
 
 Runner = Literal["generate", "pooling"]
 #: Characters of an engine's last words that are kept.
@@ -138,7 +139,7 @@ def environment(config: EngineConfig) -> dict[str, str]:
     common["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
     if places := ",".join(map(str, _bound(config))):
         common["KMP_AFFINITY"] = f"granularity=fine,explicit,proclist=[{places}]"
-    return common | HEAP_KEPT
+    return common | KEPT
 
 
 def _bound(config: EngineConfig) -> list[int]:
@@ -215,6 +216,8 @@ class Engine:
         self._thread = ThreadPoolExecutor(1, "engine")
         self._engine = self._thread.submit(LLM, **engine_options(folder, config, dtype, longest, runner)).result()
         self._processes = active_children()
+        self._heap = Heap(kept=not config.on_gpu)
+        self._heap.start()
 
     def answers(self, prompts: list[list[int]], sampling: Any) -> list[Any]:
         """vLLM's output for each prompt, None where the engine refuses one (found by bisection).
@@ -271,7 +274,9 @@ class Engine:
             raise EngineDead(in_short(error, SAID)) from error
         if not emptied:
             raise RuntimeError("vLLM kept its prefix cache: this shard would depend on the one before")
-        return _bisected(call, prompts) if prompts else []
+        answers = _bisected(call, prompts) if prompts else []
+        self._heap.after_step()
+        return answers
 
 
 def while_alive(answer: Future, processes: list[BaseProcess]) -> Any:

@@ -9,10 +9,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Environment variables of a process that computes on a CPU: large tensors come from the heap, which stays mapped. A
-#: page fault for each 4 KiB of each new tensor otherwise costs a tenth of the time.
-HEAP_KEPT = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
-
 
 @dataclass(frozen=True)
 class Choice:

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from relabel.hardware import HEAP_KEPT, Choice
+from relabel import heap
+from relabel.hardware import Choice
 from train.config import TrainingConfig
 
 
@@ -26,15 +27,14 @@ def worker_environment(threads: int, gpus: float) -> dict[str, str]:
         # once cost a sixth where they are not. GNU's OpenMP, torch's on Linux, spins for microseconds, then sleeps.
         "OMP_WAIT_POLICY": "PASSIVE",
         "GOMP_SPINCOUNT": "1000",
-        "MALLOC_ARENA_MAX": HEAP_KEPT["MALLOC_ARENA_MAX"],  # varying shapes make more arenas grow without bound
+        "MALLOC_ARENA_MAX": heap.KEPT["MALLOC_ARENA_MAX"],
         "TOKENIZERS_PARALLELISM": "false",
         "DS_LOG_LEVEL": "warning",
         "PYTHONWARNINGS": "ignore",
     }
     if gpus:
         return environment
-    # `train.heap` keeps the heap bounded.
-    return environment | {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""} | HEAP_KEPT
+    return environment | {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""} | heap.KEPT
 
 
 def zero_stage(config: TrainingConfig, dtype: str) -> int:

@@ -21,6 +21,7 @@ import torch.distributed as dist
 
 from relabel.errors import RelabelError
 from relabel.hardware import Choice, compute_dtype
+from relabel.heap import Heap
 from relabel.metrics import Meter
 from relabel.progress import duration
 from relabel.storage import Folder
@@ -29,7 +30,6 @@ from train.checkpoints import State
 from train.config import TrainingConfig
 from train.engine import build_engine, choose_device, load_weights, zero_stage
 from train.exchange import GradientExchange
-from train.heap import Heap
 from train.shuffle import identity_hash
 from train.tracking import Tracker, tracker
 

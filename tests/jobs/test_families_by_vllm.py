@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from jobs.judge import actor_environment
+from relabel.engine import settings_with_reasons
 from relabel.judges import JudgeConfig, load_judge
 from relabel.records import PAIRS
 from relabel.storage import Folder
@@ -61,16 +63,32 @@ class _Judging:
     def judged(self, pairs: pa.Table, config: JudgeConfig) -> pa.Table:
         return load_judge(config).judge(pairs, "pairs:0").judgements
 
+    def threads(self) -> set[frozenset[int]]:
+        """The cores that each thread may use."""
+        return {frozenset(os.sched_getaffinity(int(thread))) for thread in os.listdir("/proc/self/task")}
+
+    def compiled(self) -> dict[str, int]:
+        """What torch has compiled."""
+        from torch._dynamo.utils import counters
+
+        return dict(counters["stats"])
+
 
 @pytest.fixture(scope="module")
 def in_vllm():
-    """Judges pairs by a configuration in the process of an actor, as `relabel judge` does."""
+    """An actor that judges pairs by a configuration in its process, as `relabel judge` does."""
     import ray
 
     options = {"runtime_env": {"env_vars": actor_environment(JudgeConfig(num_gpus=0, kv_cache_gib=1))}}
     actor = ray.remote(_Judging).options(**options).remote()
-    yield lambda pairs, config: ray.get(actor.judged.remote(pairs, config))
+    yield actor
     ray.kill(actor)
+
+
+def _judged(actor, pairs: pa.Table, config: JudgeConfig) -> pa.Table:
+    import ray
+
+    return ray.get(actor.judged.remote(pairs, config))
 
 
 @pytest.mark.timeout(900)
@@ -83,7 +101,7 @@ def test_trained_merged_and_judged(tmp_path, in_vllm):
             engine="vllm", model=str(tmp_path / family / "merged"), prompt="terse-0-3", dtype="float32",
             max_document_tokens=32, num_gpus=0, kv_cache_gib=1,
         )  # fmt: skip
-        found = np.exp(in_vllm(PAIRS_OF_ROWS, config)["logprobs"].to_pylist())
+        found = np.exp(_judged(in_vllm, PAIRS_OF_ROWS, config)["logprobs"].to_pylist())
         assert np.abs(found - own[family]).max() <= 0.02, family
         shares = own[family] / own[family].sum(1, keepdims=True)
         assert shares.std(0).max() > 0.05, f"{family} says the same of everything"
@@ -100,7 +118,7 @@ def test_classified_by_the_pooling_runner(family, tmp_path, in_vllm):
         max_document_tokens=12,
     )  # fmt: skip
     plain = load_judge(config.model_copy(update={"runner": "transformers"})).judge(PAIRS_OF_ROWS, "pairs:0").judgements
-    found = in_vllm(PAIRS_OF_ROWS, config)
+    found = _judged(in_vllm, PAIRS_OF_ROWS, config)
     same = ["query_id", "doc_id", "grade", "prompt_tokens", "truncated"]
     assert found.select(same) == plain.select(same)
     ours, theirs = (np.array(table["logprobs"].to_pylist()) for table in (found, plain))
@@ -108,3 +126,18 @@ def test_classified_by_the_pooling_runner(family, tmp_path, in_vllm):
     assert theirs.std(0).max() > 0.01, f"{family} says the same of everything"
     assert any(plain["truncated"].to_pylist())
     assert found["judge_id"][0] != plain["judge_id"][0]
+
+
+def test_its_threads_are_bound_and_nothing_is_compiled(tmp_path, in_vllm):
+    """Each core has a thread that stays on it, as the log says; a judge that is not compiled starts no compiler."""
+    import ray
+
+    config = JudgeConfig(
+        engine="vllm", model=str(tiny_model("llama", tmp_path / "base", heads=2)), prompt="terse-0-3", dtype="float32",
+        max_document_tokens=32, num_gpus=0, kv_cache_gib=1,
+    )  # fmt: skip
+    assert _judged(in_vllm, PAIRS_OF_ROWS, config).num_rows == PAIRS_OF_ROWS.num_rows
+    cores = os.sched_getaffinity(0)
+    assert f"bound to the cores {', '.join(map(str, sorted(cores)))}" in settings_with_reasons(config)
+    assert {frozenset([core]) for core in cores} <= ray.get(in_vllm.threads.remote())
+    assert ray.get(in_vllm.compiled.remote()) == {}

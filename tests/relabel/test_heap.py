@@ -1,16 +1,16 @@
-"""Freed memory stays with a training until it piles up; in a process of its own, with the training's environment."""
+"""Freed memory stays with a training or an engine until it piles up; in a process of its own, with the environment."""
 
 import json
 import os
 import subprocess
 import sys
 
-from train.engine import worker_environment
+from relabel.heap import KEPT
 
 STEPS = """
 import json
 import torch
-from train.heap import Heap, resident_bytes
+from relabel.heap import Heap, resident_bytes
 
 def step(mib):  # a large tensor that is freed, below a small one that stays: a gap, which no heap closes by itself
     large = torch.ones(mib << 18)
@@ -33,7 +33,7 @@ def test_freed_memory_is_given_back_once_where_it_has_piled_up():
     """Steps alike: never, since each would pay for it; after a step that was far larger: at once, and memory falls."""
     done = subprocess.run(
         [sys.executable, "-c", STEPS],
-        env=os.environ | worker_environment(1, 0),
+        env=os.environ | KEPT,
         capture_output=True,
         text=True,
         check=True,

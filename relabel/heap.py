@@ -1,7 +1,8 @@
 """Memory that the C allocator holds but nobody uses: kept from step to step on a CPU, given back before it piles up.
 
-Batches of different lengths leave gaps of different sizes on the heap, which otherwise grows for hours. Giving them
-back costs the next step its page faults, up to a quarter of its time; so it is done only where the process has grown.
+A page fault for each 4 KiB of each new tensor costs a tenth of the time. So large tensors come from the heap, which
+stays mapped (`KEPT`). Batches of different lengths leave gaps of different sizes on it, and it would grow for hours.
+Giving them back costs the next step its page faults; so it is done only where the process has grown.
 """
 
 from __future__ import annotations
@@ -10,7 +11,14 @@ import ctypes
 import os
 from pathlib import Path
 
-#: Steps that show how much memory a process needs, and after which at the earliest memory is given back.
+#: Environment variables of a process whose heap is kept, set before it starts.
+KEPT = {
+    "MALLOC_ARENA_MAX": "1",  # varying shapes make more arenas grow without bound
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+}
+#: Steps (of a training; the shards of an engine) that show how much memory a process needs, and after which at the
+#: earliest memory is given back.
 STEPS = 10
 #: Growth over that need at which it is given back.
 GROWTH = 1.25
@@ -20,7 +28,7 @@ class Heap:
     """The heap of this process (glibc's; elsewhere nothing happens), looked after once a step.
 
     Args:
-        kept: whether freed memory stays on it (`worker_environment` of a CPU); else there is nothing to look after.
+        kept: whether freed memory stays on it (`KEPT`); else there is nothing to look after.
     """
 
     def __init__(self, kept: bool):
