@@ -143,9 +143,10 @@ def environment(config: EngineConfig) -> dict[str, str]:
 
 
 def _bound(config: EngineConfig) -> list[int]:
-    """Cores that the threads are bound to; none where several processes would be bound to the same."""
-    alone = config.actors == config.tensor_parallel_size == 1
-    return sorted(os.sched_getaffinity(0))[: config.compute_threads] if alone and OPENMP.exists() else []
+    """Cores that the threads are bound to: all, or none where others shall have some of them."""
+    own = sorted(os.sched_getaffinity(0))
+    alone = config.tensor_parallel_size == 1 and config.compute_threads == len(own)
+    return own if alone and OPENMP.exists() else []
 
 
 def check_blocks(config: EngineConfig) -> None:
@@ -173,7 +174,7 @@ def settings_with_reasons(config: EngineConfig) -> str:
         return f"{memory}, {config.tensor_parallel_size} GPU(s) a model, {blocks}, {batches}, {_compiling(config)}"
     reason = _why(config.threads, f"{cores()} cores, {config.actors} actor(s)")
     bound = _bound(config)
-    loose = "since several processes share the cores" if OPENMP.exists() else "without Intel's OpenMP"
+    loose = "since others share the cores" if OPENMP.exists() else "without Intel's OpenMP"
     binding = f"bound to the cores {', '.join(map(str, bound))}" if bound else f"not bound, {loose}"
     memory = _why(config.kv_cache_gib, f"a twelfth of {memory_gib()} GiB for {config.actors} actor(s)")
     return (
