@@ -53,7 +53,6 @@ CPU = {
     OURS: Side(),
     "blocks of 64 tokens": Side({"block_size": 64}),
     "blocks of 128 tokens": Side({"block_size": 128}),
-    "threads not bound": Side(variables={"KMP_AFFINITY": "disabled"}),
     "no shared prefixes": Side(engine={"enable_prefix_caching": False}),
     "2,048 tokens a batch": Side({"max_num_batched_tokens": 2048}),
     "two engines": Side({"actors": 2}, engines=2),

@@ -47,11 +47,12 @@ import pyarrow as pa
 
 from benchmarks.turns import seconds_of, take_turns
 from jobs.cluster import connect
-from jobs.judge import judge, on_this_cluster, resolve, stage_of
+from jobs.judge import judge, on_this_cluster, resolve, shard_rows, stage_of
 from jobs.shards import ShardWorker, run_stage
 from relabel.demo import build_collection, load_questions
 from relabel.engine import engine_options, environment
 from relabel.hardware import compute_dtype, facts, has_gpu
+from relabel.heap import release_free_memory
 from relabel.judges import JudgeConfig
 from relabel.ledger import finished_shards, marker_name, read_plan
 from relabel.models import local_model
@@ -78,6 +79,7 @@ def main(arguments: list[str] | None = None) -> dict | None:
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--turn-seconds", type=float, help="0: one after the other; default: 2, on GPU 0")
     parser.add_argument("--shard-rows", type=int, help="rows a shard; default: what the judge chooses")
+    parser.add_argument("--actors", type=int, default=1, help="engines of the pipeline, which share the cores")
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--prompt", help="default: graded-0-3; of `shared` graded-0-3-passage-first")
     parser.add_argument("--max-document-tokens", type=int, help="default: 256; of `shared` 400, in bfloat16 800")
@@ -113,10 +115,15 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict:
     prompts, longest, label_ids = prompts_of(config, in_order_of_the_pipeline=not shared)
     tokens = sum(map(len, prompts))
     print(f"{options.pairs} pairs, {len(prompts)} prompts, {tokens:,} tokens", flush=True)
+    shards = -(-options.pairs // shard_rows(config)[0])
+    if options.actors > shards:
+        raise SystemExit(
+            f"{shards} shards are too few for {options.actors} actors: give more --pairs or less --shard-rows"
+        )
     turn_seconds = options.turn_seconds
     if turn_seconds is None:
         turn_seconds = 0.0 if config.on_gpu else TURN_SECONDS
-    work = {"dtype": dtype, "longest": longest, "label_ids": label_ids, "prompts": prompts}
+    work = {"dtype": dtype, "longest": longest, "label_ids": label_ids, "prompts": prompts, "actors": options.actors}
     runs = []
     for repetition in range(options.repetitions):
         folder = scratch / f"repetition-{repetition}"
@@ -139,6 +146,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict:
         "holds": {BARE[bare]: found >= WANTED[options.workload] for bare, found in ratio.items()},
         "ratios": {BARE[bare]: found for bare, found in ratios.items()},
         "turn_seconds": turn_seconds,
+        "actors": options.actors,
         "seconds": {side: [round(run[side], 2) for run in runs] for side in SIDES},
         "tokens_per_second": {side: round(tokens / statistics.median(run[side] for run in runs)) for side in SIDES},
         "pairs": options.pairs,
@@ -156,10 +164,11 @@ def compare(folder: Path, order: list[str], turn_seconds: float) -> dict[str, fl
     """Seconds of each side for the work in `folder`, their own turns alone."""
     work = _work(folder)
     variables = {"bare": environment(work.config) | {"VLLM_LOGGING_LEVEL": "WARNING"}}  # an actor's are its own
+    own = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}  # a cluster cannot be stopped
 
     def start(side: str) -> subprocess.Popen:
         command = [sys.executable, "-m", "benchmarks.judge_rate", "--side", side, str(folder)]
-        return subprocess.Popen(command, env=os.environ | variables.get(side, {}))
+        return subprocess.Popen(command, env=own | variables.get(side, {}))
 
     turns = take_turns(
         {side: partial(start, side) for side in SIDES},
@@ -174,9 +183,10 @@ def compare(folder: Path, order: list[str], turn_seconds: float) -> dict[str, fl
 
 @dataclass(frozen=True)
 class Work:
-    """What both sides are given.
+    """What all sides are given.
 
     Attributes:
+        config: of the judge; the pipeline has `actors` engines, the bare sides have one.
         prompts: token ids, in the order in which the bare engine gets them.
         longest: tokens of the longest prompt that may come; `label_ids`: the grades' tokens.
     """
@@ -186,6 +196,7 @@ class Work:
     longest: int
     label_ids: list[int]
     prompts: list[list[int]]
+    actors: int
 
 
 def _work(folder: Path) -> Work:
@@ -196,10 +207,11 @@ def _work(folder: Path) -> Work:
 def pipeline_side(folder: Path) -> None:
     """The judge stage, which says when its engine has started up."""
     connect()
-    config = on_this_cluster(_work(folder).config)
+    work = _work(folder)
+    config = on_this_cluster(work.config.model_copy(update={"actors": work.actors}))
     dtype, name = resolve(config)
     stage = stage_of(config, name, dtype)
-    announced = {"made": str(folder / f"pipeline{READY}"), "worker": stage.worker} | stage.arguments
+    announced = {"folder": str(folder), "actors": work.actors, "worker": stage.worker} | stage.arguments
     run_stage(
         replace(stage, worker=_announced, arguments=announced),
         Folder(config.pairs),
@@ -208,11 +220,15 @@ def pipeline_side(folder: Path) -> None:
     )
 
 
-def _announced(made: str, worker: Callable[..., ShardWorker], **arguments: Any) -> ShardWorker:
-    """The stage's own worker, as it is, and a file that says that it was made."""
-    work = worker(**arguments)
-    Path(made).touch()
-    return work
+def _announced(folder: str, actors: int, worker: Callable[..., ShardWorker], **arguments: Any) -> ShardWorker:
+    """The stage's own worker, as it is, once all actors have theirs, and a file that says so."""
+    made = worker(**arguments)
+    here = Path(folder)
+    (here / f"{MADE}{os.getpid()}").touch()
+    while len(list(here.glob(f"{MADE}*"))) < actors:
+        time.sleep(0.01)
+    (here / f"pipeline{READY}").touch()
+    return made
 
 
 def bare_side(folder: Path) -> None:
@@ -239,7 +255,7 @@ def bare_in_ray_side(folder: Path) -> None:
 #: The sides; which of them are compared with the pipeline; how each says that it has started up, and what they share.
 SIDES = {"pipeline": pipeline_side, "bare-in-ray": bare_in_ray_side, "bare": bare_side}
 BARE = {"bare-in-ray": "in an actor of an idle Ray", "bare": "without Ray"}
-READY, SPAN, WORK, JUDGEMENTS = "-ready", "-span.json", "work.json", "judgements"
+READY, SPAN, WORK, JUDGEMENTS, MADE = "-ready", "-span.json", "work.json", "judgements", "made-"
 
 
 def write_demo_pairs(folder: Folder, count: int, seed: int) -> None:
@@ -326,6 +342,7 @@ class BareEngine:
         from vllm import LLM
 
         self._engine = LLM(**engine_options(local_model(config.model), config, dtype, longest) | dict(changes))
+        release_free_memory()  # as the judge's engine does
 
     def generate(self, prompts: list[list[int]], label_ids: list[int]) -> tuple[float, float]:
         """When one call began and when it ended, Unix seconds."""

@@ -78,7 +78,7 @@ COMPARISONS = (
         "judge-alike",
         "the judge stage against one bare `vllm.LLM.generate` call over the same prompts",
         "≥ 0.97 of its speed",
-        "judge_rate --pairs 768 --repetitions 3 --prompt terse-0-3 --max-document-tokens 96",
+        "judge_rate --pairs 768 --repetitions 2 --prompt terse-0-3 --max-document-tokens 96",
         _ratio,
     ),
     Comparison(

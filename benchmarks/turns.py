@@ -1,10 +1,11 @@
-"""Two commands that take turns of a second or two on the same cores: what slows the machine meets both alike.
+"""Commands that take turns of a second or two on the same cores: what slows the machine meets all alike.
 
-On shared machines the same work takes a tenth more or less from one minute to the next. Two sides that run one after
-the other then differ by that much, however equal they are. Here both live at once and all processes of one are stopped
-(SIGSTOP) while the other's go on; a side's seconds are those of its own turns.
+On shared machines the same work takes a tenth more or less from one minute to the next. Sides that run one after
+another then differ by that much, however equal they are. Here all live at once and the processes of all but one are
+stopped (SIGSTOP); a side's seconds are those of its own turns.
 
-A side that waits for a clock gets that for nothing while it is stopped, a tenth of a second a turn at most. What an
+A side that waits for a clock gets that for nothing while it is stopped, a tenth of a second a turn at most; what it does
+every few seconds by a clock comes more often in its own. What an
 accelerator has been given goes on, so that turns compare sides that compute on the CPU.
 """
 
@@ -24,6 +25,8 @@ from benchmarks.process_tree import tree
 
 #: Between two looks at whether sides are ready or have ended, seconds.
 LOOK = 0.01
+#: Seconds that a side which was cut short has to end in.
+PATIENCE = 10.0
 
 
 @dataclass(frozen=True)
@@ -126,9 +129,13 @@ class _Side:
 
     def close(self) -> None:
         """Leave nothing stopped, and nothing running where it was cut short."""
+        below = tree(self.process.pid)
         self._go_on()
         if self.process.poll() is None:
             self.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(PATIENCE)
+            self._signal(below, signal.SIGKILL)
             self.process.wait()
 
     def _signal(self, processes: Iterable[int], number: signal.Signals) -> None:

@@ -6,7 +6,6 @@ gets is a function of the shard alone and a resumed run equals an undisturbed on
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -135,18 +134,9 @@ def environment(config: EngineConfig) -> dict[str, str]:
         common["TORCHDYNAMO_DISABLE"] = "1"
     if OPENMP.exists():
         common["LD_PRELOAD"] = str(OPENMP)
-    # vLLM binds threads in processes of its own alone, so they are bound here.
+    # Bound threads would be the actor's others, too, and what they start; vLLM binds in processes of its own alone.
     common["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
-    if places := ",".join(map(str, _bound(config))):
-        common["KMP_AFFINITY"] = f"granularity=fine,explicit,proclist=[{places}]"
-    return common | KEPT
-
-
-def _bound(config: EngineConfig) -> list[int]:
-    """Cores that the threads are bound to: all, or none where others shall have some of them."""
-    own = sorted(os.sched_getaffinity(0))
-    alone = config.tensor_parallel_size == 1 and config.compute_threads == len(own)
-    return own if alone and OPENMP.exists() else []
+    return common if config.tensor_parallel_size > 1 else common | KEPT  # nobody looks after the heaps of its processes
 
 
 def check_blocks(config: EngineConfig) -> None:
@@ -173,12 +163,9 @@ def settings_with_reasons(config: EngineConfig) -> str:
         memory = f"{config.gpu_share:.0%} of a GPU's memory ({config.gpu_memory_utilization:g}{shared})"
         return f"{memory}, {config.tensor_parallel_size} GPU(s) a model, {blocks}, {batches}, {_compiling(config)}"
     reason = _why(config.threads, f"{cores()} cores, {config.actors} actor(s)")
-    bound = _bound(config)
-    loose = "since others share the cores" if OPENMP.exists() else "without Intel's OpenMP"
-    binding = f"bound to the cores {', '.join(map(str, bound))}" if bound else f"not bound, {loose}"
     memory = _why(config.kv_cache_gib, f"a twelfth of {memory_gib()} GiB for {config.actors} actor(s)")
     return (
-        f"{config.compute_threads} thread(s) an actor ({reason}), {binding}, key-value cache of {config.cache_gib} GiB "
+        f"{config.compute_threads} thread(s) an actor ({reason}), key-value cache of {config.cache_gib} GiB "
         f"({memory}), {blocks}, {batches}, {_compiling(config)}"
     )
 
@@ -199,8 +186,8 @@ class EngineDead(RuntimeError):
 class Engine:
     """An engine of vLLM with one model, in a thread of its own.
 
-    On CPU vLLM binds the OpenMP threads of the thread that makes the engine; Ray Data makes an actor in one thread and
-    calls it in another, for which that binding was not made.
+    OpenMP's threads belong to the thread that calls for them; Ray Data makes an actor in one thread and calls it in
+    another, which would get threads of its own.
 
     vLLM starts processes of its own (one for each GPU of `tensor_parallel_size`). Its `LLM` can wait for ever for the
     answer of one that was killed; so whoever waits for an answer here also watches the processes.
@@ -217,7 +204,7 @@ class Engine:
         self._thread = ThreadPoolExecutor(1, "engine")
         self._engine = self._thread.submit(LLM, **engine_options(folder, config, dtype, longest, runner)).result()
         self._processes = active_children()
-        self._heap = Heap(kept=not config.on_gpu)
+        self._heap = Heap(kept=not config.on_gpu and config.tensor_parallel_size == 1)
         self._heap.start()
 
     def answers(self, prompts: list[list[int]], sampling: Any) -> list[Any]:

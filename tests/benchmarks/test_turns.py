@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from functools import partial
 from itertools import pairwise
 
 import pytest
 
+from benchmarks.process_tree import tree
 from benchmarks.turns import Turn, seconds_of, take_turns
 
 #: Works in a child process: writes what time it is, a thousand times a second at most.
@@ -68,18 +70,22 @@ def test_one_after_the_other(tmp_path):
 
 @pytest.mark.parametrize("seconds", [0, 0.1])
 def test_a_side_that_fails_ends_both(tmp_path, seconds):
-    """Its code is told, and the other side is not left behind, stopped or running."""
+    """Its code is told, and the other side is not left behind with its child, stopped or running."""
     commands, ready = _sides(tmp_path, 10_000)
     started = []
 
     def kept() -> subprocess.Popen:
-        started.append(commands["one"]())
-        return started[0]
+        process = commands["one"]()
+        while len(tree(process.pid)) < 2:
+            time.sleep(0.01)
+        started.extend(tree(process.pid))
+        return process
 
     fails = partial(subprocess.Popen, [sys.executable, "-c", "raise SystemExit(3)"])
     with pytest.raises(RuntimeError, match="two: ended with code 3"):
         take_turns({"one": kept, "two": fails}, ready, seconds, ["one", "two"] if seconds else ["two", "one"])
-    assert all(process.poll() is not None for process in started)
+    assert len(started) == (2 if seconds else 0)
+    assert not [process for process in started if tree(process)]
 
 
 def test_a_side_that_ends_at_once_was_never_ready(tmp_path):

@@ -66,23 +66,14 @@ def test_settings_are_chosen_from_the_machine_and_say_why(monkeypatch):
     """What is printed is what the engine gets, and what was asked for is named as such."""
     monkeypatch.setattr("relabel.engine.cores", lambda: 16)
     monkeypatch.setattr("relabel.engine.memory_gib", lambda: 128)
-    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(16)))
     two = EngineConfig(num_gpus=0, actors=2)
     assert (environment(two)["OMP_NUM_THREADS"], environment(two)["VLLM_CPU_KVCACHE_SPACE"]) == ("8", "5")
-    assert "KMP_AFFINITY" not in environment(two)
     said = settings_with_reasons(two)
-    assert said.startswith("8 thread(s) an actor (16 cores, 2 actor(s)), not bound, since others share the cores, ")
+    assert said.startswith("8 thread(s) an actor (16 cores, 2 actor(s)), key-value cache ")
     assert "cache of 5 GiB (a twelfth of 128 GiB for 2 actor(s)), cache blocks of 32 tokens (only whole" in said
-    whole = EngineConfig(num_gpus=0, threads=16)
-    assert environment(whole)["KMP_AFFINITY"] == f"granularity=fine,explicit,proclist=[{','.join(map(str, range(16)))}]"
-    assert settings_with_reasons(whole).startswith("16 thread(s) an actor (asked for), bound to the cores 0, 1, 2, ")
     one = EngineConfig(num_gpus=0, threads=2, kv_cache_gib=3, block_size=64)
-    assert "KMP_AFFINITY" not in environment(one)
     said = settings_with_reasons(one)
-    assert said.startswith(
-        "2 thread(s) an actor (asked for), not bound, since others share the cores, key-value cache "
-    )
-    assert "cache of 3 GiB (asked for)" in said
+    assert said.startswith("2 thread(s) an actor (asked for), key-value cache of 3 GiB (asked for)")
     assert "cache blocks of 64 tokens (asked for), batches of at most 256 prompts and 8,192 tokens" in said
     assert environment(EngineConfig(num_gpus=1))["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
     half = EngineConfig(num_gpus=0.5)

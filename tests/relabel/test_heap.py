@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from relabel.heap import KEPT
+from train.engine import worker_environment
 
 STEPS = """
 import json
@@ -33,7 +33,7 @@ def test_freed_memory_is_given_back_once_where_it_has_piled_up():
     """Steps alike: never, since each would pay for it; after a step that was far larger: at once, and memory falls."""
     done = subprocess.run(
         [sys.executable, "-c", STEPS],
-        env=os.environ | KEPT,
+        env=os.environ | worker_environment(1, 0),
         capture_output=True,
         text=True,
         check=True,
