@@ -4,9 +4,9 @@ On shared machines the same work takes a tenth more or less from one minute to t
 another then differ by that much, however equal they are. Here all live at once and the processes of all but one are
 stopped (SIGSTOP); a side's seconds are those of its own turns.
 
-A side that waits for a clock gets that for nothing while it is stopped, a tenth of a second a turn at most; what it does
-every few seconds by a clock comes more often in its own. What an
-accelerator has been given goes on, so that turns compare sides that compute on the CPU.
+A side that waits for a clock gets that for nothing while it is stopped, a tenth of a second a turn at most; what it
+does every few seconds by a clock comes more often in its own. What an accelerator has been given goes on, so that turns
+compare sides that compute on the CPU.
 """
 
 from __future__ import annotations
