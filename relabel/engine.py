@@ -102,6 +102,12 @@ class EngineConfig(Config):
         return (self.writes and self.on_gpu) if self.compiled is None else self.compiled
 
     @property
+    def keeps_heap(self) -> bool:
+        """Whether freed memory stays with the engine's process (`relabel.heap`): on CPU, where it has no other process,
+        whose heap nobody would look after."""
+        return not self.on_gpu and self.tensor_parallel_size == 1
+
+    @property
     def gpu_share(self) -> float:
         """Share of a GPU's memory for an engine; actors that share a GPU (`num_gpus` below 1) share its memory."""
         return self.gpu_memory_utilization * min(1.0, self.num_gpus or 1.0)
@@ -136,7 +142,7 @@ def environment(config: EngineConfig) -> dict[str, str]:
         common["LD_PRELOAD"] = str(OPENMP)
     # Bound threads would be the actor's others, too, and what they start; vLLM binds in processes of its own alone.
     common["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
-    return common if config.tensor_parallel_size > 1 else common | KEPT  # nobody looks after the heaps of its processes
+    return common | KEPT if config.keeps_heap else common
 
 
 def check_blocks(config: EngineConfig) -> None:
@@ -204,7 +210,7 @@ class Engine:
         self._thread = ThreadPoolExecutor(1, "engine")
         self._engine = self._thread.submit(LLM, **engine_options(folder, config, dtype, longest, runner)).result()
         self._processes = active_children()
-        self._heap = Heap(kept=not config.on_gpu and config.tensor_parallel_size == 1)
+        self._heap = Heap(kept=config.keeps_heap)
         self._heap.start()
 
     def answers(self, prompts: list[list[int]], sampling: Any) -> list[Any]:

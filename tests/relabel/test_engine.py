@@ -19,6 +19,7 @@ from relabel.engine import (
 )
 from relabel.errors import ConfigError
 from relabel.generation import GenerateConfig
+from relabel.heap import KEPT
 
 
 @pytest.mark.parametrize(("gpus", "share"), [(0, 0.9), (0.25, 0.225), (1, 0.9), (2, 0.9)])
@@ -68,10 +69,15 @@ def test_settings_are_chosen_from_the_machine_and_say_why(monkeypatch):
     monkeypatch.setattr("relabel.engine.memory_gib", lambda: 128)
     two = EngineConfig(num_gpus=0, actors=2)
     assert (environment(two)["OMP_NUM_THREADS"], environment(two)["VLLM_CPU_KVCACHE_SPACE"]) == ("8", "5")
+    assert environment(two)["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    assert environment(two).items() >= {**KEPT, "TORCHDYNAMO_DISABLE": "1"}.items()
+    assert "TORCHDYNAMO_DISABLE" not in environment(EngineConfig(num_gpus=0, compiled=True))
+    assert not environment(EngineConfig(num_gpus=0, tensor_parallel_size=2)).keys() & KEPT.keys()
     said = settings_with_reasons(two)
     assert said.startswith("8 thread(s) an actor (16 cores, 2 actor(s)), key-value cache ")
     assert "cache of 5 GiB (a twelfth of 128 GiB for 2 actor(s)), cache blocks of 32 tokens (only whole" in said
     one = EngineConfig(num_gpus=0, threads=2, kv_cache_gib=3, block_size=64)
+    assert environment(one)["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
     said = settings_with_reasons(one)
     assert said.startswith("2 thread(s) an actor (asked for), key-value cache of 3 GiB (asked for)")
     assert "cache blocks of 64 tokens (asked for), batches of at most 256 prompts and 8,192 tokens" in said
