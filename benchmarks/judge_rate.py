@@ -3,9 +3,9 @@
 The judge stage against one bare `vllm.LLM.generate` call over the same pairs' prompts, with the same engine options,
 environment and dtype: in an actor of a Ray that does nothing else, and in a process without Ray. On two cores Ray's
 own daemons take some of the engine's time; the first ratio leaves them out, the second has them in. On CPU all sides
-live at once and take turns of two seconds (`benchmarks.turns`), because shared machines are slower in one minute than
-in the next; on GPU, whose memory one engine takes, they run one after the other. The order flips every time. Two
-workloads:
+live at once and take turns of eight seconds (`benchmarks.turns`), because shared machines are slower in one minute than
+in the next; on GPU, whose memory one engine takes, they run one after the other. The order flips every time. The bare
+engine has all cores; the pipeline has as many engines as `--actors` says, which divide them. Two workloads:
 
 - `alike`: the demo's questions with random documents of its collection, each once, so that there is nothing to share.
   The bare engine is given the prompts without duplicates and in the pipeline's order, so that only the pipeline's own
@@ -63,8 +63,8 @@ from relabel.tables import TableWriter, read_whole
 
 #: The workloads and the ratios that are promised for them.
 WANTED = {"alike": 0.97, "shared": 1.3}
-#: Seconds of a turn on CPU.
-TURN_SECONDS = 2.0
+#: Seconds of a turn on CPU. What Ray does every few seconds comes once a turn at least, too often in short ones.
+TURN_SECONDS = 8.0
 #: Documents of every query in `shared`, how many of them are there twice.
 SHARED_DOCUMENTS, TWICE = 100, 10
 #: Words and tokens of each of them by the dtype: twice what 1 GiB of cache holds, which are more tokens in bfloat16.
@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> dict | None:
     parser.add_argument("--workload", choices=WANTED, default="alike")
     parser.add_argument("--pairs", type=int, default=512)
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--turn-seconds", type=float, help="0: one after the other; default: 2, on GPU 0")
+    parser.add_argument("--turn-seconds", type=float, help="0: one after the other; default: 8, on GPU 0")
     parser.add_argument("--shard-rows", type=int, help="rows a shard; default: what the judge chooses")
     parser.add_argument("--actors", type=int, default=1, help="engines of the pipeline, which share the cores")
     parser.add_argument("--model", default="smollm2-135m-instruct")
@@ -111,6 +111,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict:
         max_document_tokens=options.max_document_tokens or (SHARED_TOKENS[dtype] if shared else 256),
         kv_cache_gib=options.kv_cache_gib or (1 if shared else 2),
         shard_rows=options.shard_rows or (options.pairs if shared else None),
+        actors=options.actors,
     )
     prompts, longest, label_ids = prompts_of(config, in_order_of_the_pipeline=not shared)
     tokens = sum(map(len, prompts))
@@ -123,7 +124,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict:
     turn_seconds = options.turn_seconds
     if turn_seconds is None:
         turn_seconds = 0.0 if config.on_gpu else TURN_SECONDS
-    work = {"dtype": dtype, "longest": longest, "label_ids": label_ids, "prompts": prompts, "actors": options.actors}
+    work = {"dtype": dtype, "longest": longest, "label_ids": label_ids, "prompts": prompts}
     runs = []
     for repetition in range(options.repetitions):
         folder = scratch / f"repetition-{repetition}"
@@ -163,7 +164,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict:
 def compare(folder: Path, order: list[str], turn_seconds: float) -> dict[str, float]:
     """Seconds of each side for the work in `folder`, their own turns alone."""
     work = _work(folder)
-    variables = {"bare": environment(work.config) | {"VLLM_LOGGING_LEVEL": "WARNING"}}  # an actor's are its own
+    variables = {"bare": environment(work.bare) | {"VLLM_LOGGING_LEVEL": "WARNING"}}  # an actor's are its own
     own = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}  # a cluster cannot be stopped
 
     def start(side: str) -> subprocess.Popen:
@@ -186,7 +187,7 @@ class Work:
     """What all sides are given.
 
     Attributes:
-        config: of the judge; the pipeline has `actors` engines, the bare sides have one.
+        config: of the judge.
         prompts: token ids, in the order in which the bare engine gets them.
         longest: tokens of the longest prompt that may come; `label_ids`: the grades' tokens.
     """
@@ -196,7 +197,11 @@ class Work:
     longest: int
     label_ids: list[int]
     prompts: list[list[int]]
-    actors: int
+
+    @property
+    def bare(self) -> JudgeConfig:
+        """Of the bare sides, which have one engine."""
+        return self.config.model_copy(update={"actors": 1})
 
 
 def _work(folder: Path) -> Work:
@@ -208,10 +213,10 @@ def pipeline_side(folder: Path) -> None:
     """The judge stage, which says when its engine has started up."""
     connect()
     work = _work(folder)
-    config = on_this_cluster(work.config.model_copy(update={"actors": work.actors}))
+    config = on_this_cluster(work.config)
     dtype, name = resolve(config)
     stage = stage_of(config, name, dtype)
-    announced = {"folder": str(folder), "actors": work.actors, "worker": stage.worker} | stage.arguments
+    announced = {"folder": str(folder), "actors": stage.actors, "worker": stage.worker} | stage.arguments
     run_stage(
         replace(stage, worker=_announced, arguments=announced),
         Folder(config.pairs),
@@ -234,7 +239,7 @@ def _announced(folder: str, actors: int, worker: Callable[..., ShardWorker], **a
 def bare_side(folder: Path) -> None:
     """vLLM in a process without Ray."""
     work = _work(folder)
-    engine = BareEngine(work.config, work.dtype, work.longest)
+    engine = BareEngine(work.bare, work.dtype, work.longest)
     (folder / f"bare{READY}").touch()
     (folder / f"bare{SPAN}").write_text(json.dumps(engine.generate(work.prompts, work.label_ids)))
 
@@ -245,7 +250,7 @@ def bare_in_ray_side(folder: Path) -> None:
 
     work = _work(folder)
     connect()
-    actor = bare_actor(on_this_cluster(work.config), work.dtype, work.longest)
+    actor = bare_actor(on_this_cluster(work.bare), work.dtype, work.longest)
     ray.get(actor.generate.remote([], work.label_ids))
     (folder / f"bare-in-ray{READY}").touch()
     found = ray.get(actor.generate.remote(work.prompts, work.label_ids))

@@ -82,6 +82,13 @@ COMPARISONS = (
         _ratio,
     ),
     Comparison(
+        "judge-alike-engines",
+        "the same with an engine for each core, 16 shards, against one bare engine that has both cores",
+        "≥ 0.97 of its speed",
+        "judge_rate --pairs 768 --repetitions 3 --prompt terse-0-3 --max-document-tokens 96 --actors 2 --shard-rows 48",
+        _ratio,
+    ),
+    Comparison(
         "judge-shared",
         "the same where pairs share prefixes: a rubric, a hundred long documents for every query",
         "≥ 1.3 ×",
