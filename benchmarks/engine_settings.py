@@ -128,11 +128,13 @@ def run(
     config = config.model_copy(update=side.config)
     started = time.monotonic()
     engines = [bare_actor(config, dtype, longest, side.engine, side.variables) for _ in range(side.engines)]
-    ray.get([engine.generate.remote(prompts[:1], label_ids) for engine in engines])
+    ray.get([engine.take.remote(prompts[:1], label_ids) for engine in engines])
+    ray.get([engine.generate.remote() for engine in engines])
     start_seconds = time.monotonic() - started
     cut = -(-len(prompts) // len(engines))
     parts = [prompts[place * cut : (place + 1) * cut] for place in range(len(engines))]
-    spans = ray.get([engine.generate.remote(part, label_ids) for engine, part in zip(engines, parts, strict=True)])
+    ray.get([engine.take.remote(part, label_ids) for engine, part in zip(engines, parts, strict=True)])
+    spans = ray.get([engine.generate.remote() for engine in engines])
     seconds = max(ended for _, ended in spans) - min(started for started, _ in spans)
     for engine in engines:
         ray.kill(engine)

@@ -240,8 +240,9 @@ def bare_side(folder: Path) -> None:
     """vLLM in a process without Ray."""
     work = _work(folder)
     engine = BareEngine(work.bare, work.dtype, work.longest)
+    engine.take(work.prompts, work.label_ids)
     (folder / f"bare{READY}").touch()
-    (folder / f"bare{SPAN}").write_text(json.dumps(engine.generate(work.prompts, work.label_ids)))
+    (folder / f"bare{SPAN}").write_text(json.dumps(engine.generate()))
 
 
 def bare_in_ray_side(folder: Path) -> None:
@@ -251,9 +252,9 @@ def bare_in_ray_side(folder: Path) -> None:
     work = _work(folder)
     connect()
     actor = bare_actor(on_this_cluster(work.bare), work.dtype, work.longest)
-    ray.get(actor.generate.remote([], work.label_ids))
+    ray.get(actor.take.remote(work.prompts, work.label_ids))
     (folder / f"bare-in-ray{READY}").touch()
-    found = ray.get(actor.generate.remote(work.prompts, work.label_ids))
+    found = ray.get(actor.generate.remote())
     (folder / f"bare-in-ray{SPAN}").write_text(json.dumps(found))
 
 
@@ -348,11 +349,17 @@ class BareEngine:
 
         self._engine = LLM(**engine_options(local_model(config.model), config, dtype, longest) | dict(changes))
         release_free_memory()  # as the judge's engine does
+        self._given: tuple[list[list[int]], list[int]] = [], []
 
-    def generate(self, prompts: list[list[int]], label_ids: list[int]) -> tuple[float, float]:
-        """When one call began and when it ended, Unix seconds."""
+    def take(self, prompts: list[list[int]], label_ids: list[int]) -> None:
+        """What `generate` shall do: a call that must fetch its arguments is lost where Ray is stopped meanwhile."""
+        self._given = prompts, label_ids
+
+    def generate(self) -> tuple[float, float]:
+        """When one call over what was taken began and when it ended, Unix seconds."""
         from vllm import SamplingParams
 
+        prompts, label_ids = self._given
         sampling = SamplingParams(max_tokens=1, temperature=0, logprob_token_ids=label_ids, detokenize=False)
         started = time.time()
         self._engine.generate([{"prompt_token_ids": prompt} for prompt in prompts], sampling, use_tqdm=False)
