@@ -2,10 +2,13 @@
 
 The judge stage against one bare `vllm.LLM.generate` call over the same pairs' prompts, with the same engine options,
 environment and dtype: in an actor of a Ray that does nothing else, and in a process without Ray. On two cores Ray's
-own daemons take some of the engine's time; the first ratio leaves them out, the second has them in. On CPU all sides
-live at once and take turns of eight seconds (`benchmarks.turns`), because shared machines are slower in one minute than
-in the next; on GPU, whose memory one engine takes, they run one after the other. The order flips every time. The bare
-engine has all cores; the pipeline has as many engines as `--actors` says, which divide them. Two workloads:
+own daemons take some of the engine's time; the first ratio leaves them out, the second has them in. A third bare side
+(`--bare as-it-comes`) is vLLM in a process without Ray with the options and the environment that it chooses itself.
+
+On CPU all sides live at once and take turns of eight seconds (`benchmarks.turns`), because shared machines are slower
+in one minute than in the next; on GPU, whose memory one engine takes, they run one after the other. The order flips
+every time. The bare engine has all cores; the pipeline has as many engines as `--actors` says, which divide them. Two
+workloads:
 
 - `alike`: the demo's questions with random documents of its collection, each once, so that there is nothing to share.
   The bare engine is given the prompts without duplicates and in the pipeline's order, so that only the pipeline's own
@@ -80,6 +83,7 @@ def main(arguments: list[str] | None = None) -> dict | None:
     parser.add_argument("--turn-seconds", type=float, help="0: one after the other; default: 8, on GPU 0")
     parser.add_argument("--shard-rows", type=int, help="rows a shard; default: what the judge chooses")
     parser.add_argument("--actors", type=int, default=1, help="engines of the pipeline, which share the cores")
+    parser.add_argument("--bare", nargs="+", choices=BARE, default=["bare-in-ray", "bare"], help="the other sides")
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--prompt", help="default: graded-0-3; of `shared` graded-0-3-passage-first")
     parser.add_argument("--max-document-tokens", type=int, help="default: 256; of `shared` 400, in bfloat16 800")
@@ -125,20 +129,19 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict:
     if turn_seconds is None:
         turn_seconds = 0.0 if config.on_gpu else TURN_SECONDS
     work = {"dtype": dtype, "longest": longest, "label_ids": label_ids, "prompts": prompts}
+    sides = ["pipeline", *options.bare]
     runs = []
     for repetition in range(options.repetitions):
         folder = scratch / f"repetition-{repetition}"
         folder.mkdir()
         (folder / WORK).write_text(json.dumps({"config": config.model_dump(mode="json")} | work))
-        order = list(SIDES) if repetition % 2 == 0 else list(reversed(SIDES))
+        order = sides if repetition % 2 == 0 else sides[::-1]
         seconds = compare(folder, order, turn_seconds)
         runs.append(seconds)
-        shown = {side: round(found, 2) for side, found in seconds.items()}
-        print(
-            json.dumps(shown | {"ratio": {bare: round(seconds[bare] / seconds["pipeline"], 3) for bare in BARE}}),
-            flush=True,
-        )
-    ratios = {bare: [round(run[bare] / run["pipeline"], 3) for run in runs] for bare in BARE}
+        shown: dict[str, Any] = {side: round(found, 2) for side, found in seconds.items()}
+        shown["ratio"] = {bare: round(seconds[bare] / seconds["pipeline"], 3) for bare in options.bare}
+        print(json.dumps(shown), flush=True)
+    ratios = {bare: [round(run[bare] / run["pipeline"], 3) for run in runs] for bare in options.bare}
     ratio = {bare: statistics.median(found) for bare, found in ratios.items()}
     return {
         "benchmark": "judge_rate",
@@ -148,8 +151,8 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict:
         "ratios": {BARE[bare]: found for bare, found in ratios.items()},
         "turn_seconds": turn_seconds,
         "actors": options.actors,
-        "seconds": {side: [round(run[side], 2) for run in runs] for side in SIDES},
-        "tokens_per_second": {side: round(tokens / statistics.median(run[side] for run in runs)) for side in SIDES},
+        "seconds": {side: [round(run[side], 2) for run in runs] for side in sides},
+        "tokens_per_second": {side: round(tokens / statistics.median(run[side] for run in runs)) for side in sides},
         "pairs": options.pairs,
         "prompts": len(prompts),
         "tokens": tokens,
@@ -172,14 +175,14 @@ def compare(folder: Path, order: list[str], turn_seconds: float) -> dict[str, fl
         return subprocess.Popen(command, env=own | variables.get(side, {}))
 
     turns = take_turns(
-        {side: partial(start, side) for side in SIDES},
-        {side: (folder / f"{side}{READY}").exists for side in SIDES},
+        {side: partial(start, side) for side in order},
+        {side: (folder / f"{side}{READY}").exists for side in order},
         turn_seconds,
         order,
     )
-    spans = {"pipeline": span(folder / JUDGEMENTS)}
-    spans |= {bare: json.loads((folder / f"{bare}{SPAN}").read_text()) for bare in BARE}
-    return {side: seconds_of(side, turns, *spans[side]) for side in SIDES}
+    spans = {side: json.loads((folder / f"{side}{SPAN}").read_text()) for side in order if side in BARE}
+    spans["pipeline"] = span(folder / JUDGEMENTS)
+    return {side: seconds_of(side, turns, *spans[side]) for side in order}
 
 
 @dataclass(frozen=True)
@@ -239,10 +242,23 @@ def _announced(folder: str, actors: int, worker: Callable[..., ShardWorker], **a
 def bare_side(folder: Path) -> None:
     """vLLM in a process without Ray."""
     work = _work(folder)
-    engine = BareEngine(work.bare, work.dtype, work.longest)
+    _generate(folder, "bare", work, engine_options(local_model(work.config.model), work.bare, work.dtype, work.longest))
+
+
+def as_it_comes_side(folder: Path) -> None:
+    """vLLM in a process without Ray, with its own choices but for the cache, which would take most of the memory."""
+    work = _work(folder)
+    options = {"model": str(local_model(work.config.model)), "max_model_len": work.longest}
+    if not work.config.on_gpu:
+        options["kv_cache_memory_bytes"] = work.config.cache_gib << 30
+    _generate(folder, "as-it-comes", work, options)
+
+
+def _generate(folder: Path, side: str, work: Work, options: dict[str, Any]) -> None:
+    engine = BareEngine(options)
     engine.take(work.prompts, work.label_ids)
-    (folder / f"bare{READY}").touch()
-    (folder / f"bare{SPAN}").write_text(json.dumps(engine.generate()))
+    (folder / f"{side}{READY}").touch()
+    (folder / f"{side}{SPAN}").write_text(json.dumps(engine.generate()))
 
 
 def bare_in_ray_side(folder: Path) -> None:
@@ -259,8 +275,13 @@ def bare_in_ray_side(folder: Path) -> None:
 
 
 #: The sides; which of them are compared with the pipeline; how each says that it has started up, and what they share.
-SIDES = {"pipeline": pipeline_side, "bare-in-ray": bare_in_ray_side, "bare": bare_side}
-BARE = {"bare-in-ray": "in an actor of an idle Ray", "bare": "without Ray"}
+SIDES = {
+    "pipeline": pipeline_side,
+    "bare-in-ray": bare_in_ray_side,
+    "bare": bare_side,
+    "as-it-comes": as_it_comes_side,
+}
+BARE = {"bare-in-ray": "in an actor of an idle Ray", "bare": "without Ray", "as-it-comes": "as vLLM comes"}
 READY, SPAN, WORK, JUDGEMENTS, MADE = "-ready", "-span.json", "work.json", "judgements", "made-"
 
 
@@ -340,14 +361,12 @@ def span(out: Path) -> tuple[float, float]:
 
 
 class BareEngine:
-    """vLLM and nothing else, with the judge's options but for `changes`; its process needs the judge's environment."""
+    """vLLM with some options and nothing else, in the environment of its process."""
 
-    def __init__(
-        self, config: JudgeConfig, dtype: str, longest: int, changes: Mapping[str, Any] = MappingProxyType({})
-    ):
+    def __init__(self, options: dict[str, Any]):
         from vllm import LLM
 
-        self._engine = LLM(**engine_options(local_model(config.model), config, dtype, longest) | dict(changes))
+        self._engine = LLM(**options)
         release_free_memory()  # as the judge's engine does
         self._given: tuple[list[list[int]], list[int]] = [], []
 
@@ -377,8 +396,9 @@ def bare_actor(
     import ray
 
     env_vars = environment(config) | {"VLLM_LOGGING_LEVEL": "WARNING"} | dict(variables)
-    options = {"num_cpus": config.num_cpus, "num_gpus": config.num_gpus, "runtime_env": {"env_vars": env_vars}}
-    return ray.remote(BareEngine).options(**options).remote(config, dtype, longest, dict(changes))
+    resources = {"num_cpus": config.num_cpus, "num_gpus": config.num_gpus, "runtime_env": {"env_vars": env_vars}}
+    options = engine_options(local_model(config.model), config, dtype, longest) | dict(changes)
+    return ray.remote(BareEngine).options(**resources).remote(options)
 
 
 if __name__ == "__main__":

@@ -76,16 +76,11 @@ def _requests(result: dict[str, Any]) -> str:
 COMPARISONS = (
     Comparison(
         "judge-alike",
-        "the judge stage against one bare `vllm.LLM.generate` call over the same prompts",
+        "the judge stage against one bare `vllm.LLM.generate` call over the same prompts: as vLLM comes, and with the "
+        "judge's options and environment",
         "≥ 0.97 of its speed",
-        "judge_rate --pairs 768 --repetitions 2 --prompt terse-0-3 --max-document-tokens 96",
-        _ratio,
-    ),
-    Comparison(
-        "judge-alike-engines",
-        "the same with an engine for each core, 16 shards, against one bare engine that has both cores",
-        "≥ 0.97 of its speed",
-        "judge_rate --pairs 768 --repetitions 3 --prompt terse-0-3 --max-document-tokens 96 --actors 2 --shard-rows 48",
+        "judge_rate --pairs 768 --repetitions 2 --prompt terse-0-3 --max-document-tokens 96 "
+        "--bare as-it-comes bare-in-ray bare",
         _ratio,
     ),
     Comparison(
@@ -107,7 +102,7 @@ COMPARISONS = (
         "engine-settings",
         "the judge's engine against the same with one setting changed",
         "shown",
-        "engine_settings --pairs 128",
+        "engine_settings --pairs 384 --repetitions 2",
         _ratio,
     ),
     Comparison(
