@@ -17,7 +17,8 @@ from relabel.engine import settings_with_reasons
 from relabel.errors import ConfigError, InputError
 from relabel.hardware import compute_dtype, cores
 from relabel.judges import JudgeConfig, classifier, load_judge
-from relabel.judges.config import JUDGE_SPEED, MODEL_FREE, PROMPTED, judge_dtype, judge_id, judge_scale
+from relabel.judges.config import JUDGE_SPEED, MODEL_FREE, PROMPTED, judge_dtype, judge_scale
+from relabel.judges.identity import judge_id
 from relabel.judges.panel import check_members, computing, member_configs
 from relabel.ledger import Marker, Shard
 from relabel.lineage import trained_folder

@@ -28,6 +28,8 @@ SAID = 300
 PULSE = 1.0
 #: Intel's OpenMP library, which the CPU environment installs.
 OPENMP = Path(sys.prefix) / "lib" / "libiomp5.so"
+#: Why nothing is compiled on CPU unless someone asks for it.
+ON_CPU = "on a CPU it starts a minute later to be a tenth faster: for hours of work"
 #: Tokens of which vLLM's attention on CPU takes whole multiples as a block of its cache.
 CPU_BLOCK = 32
 
@@ -38,7 +40,7 @@ class EngineConfig(Config):
     Attributes:
         dtype: `auto` takes bfloat16 where the hardware computes in it, else float32; an encoder that judges: float32.
         shard_rows: rows a shard, the unit of work; null: chosen from engine and hardware, and printed.
-        actors: actors with an engine each; a fixed pool.
+        actors: actors with an engine each; a fixed pool, among which cores are divided on CPU.
         num_gpus: GPUs an actor; null: 1 × `tensor_parallel_size` where the cluster has GPUs, else 0.
         num_cpus: logical CPUs an actor reserves.
         threads: compute threads an actor on CPU; null: all cores divided by `actors`.
@@ -50,7 +52,8 @@ class EngineConfig(Config):
         max_num_seqs, max_num_batched_tokens: engine's batch limits.
         compiled: whether vLLM compiles the model and captures CUDA graphs; null: for writing on GPUs alone, whose every
             token is a step too small to keep a GPU busy. Judging reads whole prompts in full batches: on an H100 it is
-            no faster compiled, and starts a minute later (docs/experiments.md). On CPU it needs a C++ compiler.
+            no faster compiled, and starts a minute later. On CPU it needs a C++ compiler, is a tenth faster, and starts
+            more than a minute later: for hours of work (docs/experiments.md).
     """
 
     #: Whether an engine with this configuration writes token after token.
@@ -177,7 +180,7 @@ def settings_with_reasons(config: EngineConfig) -> str:
 
 
 def _compiling(config: EngineConfig) -> str:
-    reason = ("token after token" if config.writes else "full batches gain nothing by it") if config.on_gpu else "CPU"
+    reason = ("token after token" if config.writes else "full batches gain nothing by it") if config.on_gpu else ON_CPU
     return f"{'' if config.is_compiled else 'not '}compiled ({_why(config.compiled, reason)})"
 
 

@@ -1,6 +1,7 @@
 """Judges by engine. A judge reads pairs and gives, for each, a distribution over the grades of its scale.
 
-To add an engine: one file with a `build(config) -> Judge`, one line in `ENGINES`.
+To add an engine: one file with a `build(config, judge_id) -> Judge`, one line in `ENGINES`; what decides
+its answers beside the model goes into `identity`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from importlib import import_module
 from relabel.calibration.record import Calibration
 from relabel.judges.base import Judge, Judged
 from relabel.judges.calibrated import CalibratedJudge
-from relabel.judges.config import JudgeConfig
+from relabel.judges.config import JudgeConfig, judge_dtype
+from relabel.judges.identity import raw_judge_id
 
-#: Engine → module with `build(config)`; imported when used, since vLLM and torch are heavy.
+#: Engine → module with `build(config, judge_id)`; imported when used, since vLLM and torch are heavy.
 ENGINES = {
     "vllm": "relabel.judges.vllm_engine",
     "transformers": "relabel.judges.transformers_engine",
@@ -31,7 +33,8 @@ def load_judge(config: JudgeConfig) -> Judge:
     Raises:
         InputError: where the model folder, the prompt or the calibration does not fit.
     """
-    raw = import_module(ENGINES[config.engine]).build(config.model_copy(update={"calibration": None}))
+    judge_id = raw_judge_id(config, judge_dtype(config).value)
+    raw = import_module(ENGINES[config.engine]).build(config.model_copy(update={"calibration": None}), judge_id)
     return CalibratedJudge(raw, Calibration.read(config.calibration)) if config.calibration else raw
 
 

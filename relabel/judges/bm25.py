@@ -23,7 +23,7 @@ import numpy as np
 
 from relabel.errors import ConfigError, InputError
 from relabel.judges.bare_score import ScoreJudge, Scores, log_odds_of
-from relabel.judges.config import JudgeConfig, judge_id
+from relabel.judges.config import JudgeConfig
 from relabel.prepare.first_stage import FirstStageConfig
 from relabel.prompts import prompt_named
 from relabel.storage import Folder
@@ -130,7 +130,7 @@ def facts(config: JudgeConfig) -> dict:
     return {"version": 1, "collection": collection_of(config.collection).fingerprint, "k1": options.k1, "b": options.b}
 
 
-def build(config: JudgeConfig) -> ScoreJudge:
+def build(config: JudgeConfig, judge_id: str) -> ScoreJudge:
     options = FirstStageConfig()
     scorer = BM25(collection_of(config.collection), options.k1, options.b)
-    return ScoreJudge(judge_id(config, "none"), prompt_named(config.prompt).scale, scorer)
+    return ScoreJudge(judge_id, prompt_named(config.prompt).scale, scorer)

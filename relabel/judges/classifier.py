@@ -20,7 +20,7 @@ import pyarrow as pa
 from relabel.calibration.method import log_normalised
 from relabel.errors import InputError
 from relabel.judges.base import Judged, judgement_table, unjudgeable
-from relabel.judges.config import JudgeConfig, judge_dtype, judge_id
+from relabel.judges.config import JudgeConfig, judge_dtype
 from relabel.models import load_tokenizer, local_model
 from relabel.prompts import prompt_named
 from relabel.records import Scale
@@ -153,7 +153,7 @@ def runner(config: JudgeConfig) -> Literal["vllm", "transformers"]:
     return "vllm" if _architecture(_about(local_model(config.model))) in POOLED else "transformers"
 
 
-def build(config: JudgeConfig) -> ClassifierJudge:
+def build(config: JudgeConfig, judge_id: str) -> ClassifierJudge:
     from relabel.judges.classifier_runners import PooledScorer, TransformersClassifier
 
     folder, scale, dtype = local_model(config.model), prompt_named(config.prompt).scale, judge_dtype(config).value
@@ -163,7 +163,7 @@ def build(config: JudgeConfig) -> ClassifierJudge:
         scorer = PooledScorer(folder, config, dtype, limit, len(order), getattr(about, "type_vocab_size", 1) > 1)
     else:
         scorer = TransformersClassifier(folder, config, dtype, tokenizer)
-    return ClassifierJudge(judge_id(config, dtype), scale, order, PairEncoder(tokenizer, limit), scorer)
+    return ClassifierJudge(judge_id, scale, order, PairEncoder(tokenizer, limit), scorer)
 
 
 def text_config(folder: Path) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from relabel.judges.bare_score import ScoreJudge, Scores, log_odds_of
-from relabel.judges.config import JudgeConfig, judge_dtype, judge_id
+from relabel.judges.config import JudgeConfig, judge_dtype
 from relabel.models import local_model
 from relabel.prompts import prompt_named
 from relabel.scoring import TextScorer, document_text
@@ -42,6 +42,5 @@ class Similarity:
         return Scores(scores, tokens.astype(np.int32), truncated)
 
 
-def build(config: JudgeConfig) -> ScoreJudge:
-    dtype = judge_dtype(config).value
-    return ScoreJudge(judge_id(config, dtype), prompt_named(config.prompt).scale, Similarity(config, dtype))
+def build(config: JudgeConfig, judge_id: str) -> ScoreJudge:
+    return ScoreJudge(judge_id, prompt_named(config.prompt).scale, Similarity(config, judge_dtype(config).value))

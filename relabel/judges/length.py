@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from relabel.judges.bare_score import ScoreJudge, Scores
-from relabel.judges.config import JudgeConfig, judge_id
+from relabel.judges.config import JudgeConfig
 from relabel.judges.lexical import WORD
 from relabel.prompts import prompt_named
 
@@ -27,5 +27,5 @@ class Length:
         return Scores(np.log(np.maximum(words, 1) / MIDDLE), words, np.zeros(len(words), bool))
 
 
-def build(config: JudgeConfig) -> ScoreJudge:
-    return ScoreJudge(judge_id(config, "none"), prompt_named(config.prompt).scale, Length())
+def build(config: JudgeConfig, judge_id: str) -> ScoreJudge:
+    return ScoreJudge(judge_id, prompt_named(config.prompt).scale, Length())

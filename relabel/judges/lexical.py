@@ -11,7 +11,7 @@ import re
 import numpy as np
 
 from relabel.judges.bare_score import ScoreJudge, Scores, log_odds_of
-from relabel.judges.config import JudgeConfig, judge_id
+from relabel.judges.config import JudgeConfig
 from relabel.prompts import prompt_named
 
 WORD = re.compile(r"\w+")
@@ -54,5 +54,5 @@ def query_words(query: str) -> frozenset[str]:
     return words - FUNCTION_WORDS or words or frozenset([query])
 
 
-def build(config: JudgeConfig) -> ScoreJudge:
-    return ScoreJudge(judge_id(config, "none"), prompt_named(config.prompt).scale, Coverage())
+def build(config: JudgeConfig, judge_id: str) -> ScoreJudge:
+    return ScoreJudge(judge_id, prompt_named(config.prompt).scale, Coverage())

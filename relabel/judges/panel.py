@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from relabel.calibration.median import median_class
 from relabel.errors import InputError
+from relabel.judges import identity
 from relabel.judges.base import Judge, Judged, judgement_table
-from relabel.judges.config import JUDGE_SPEED, JudgeConfig, judge_dtype, judge_id
+from relabel.judges.config import JUDGE_SPEED, JudgeConfig, judge_dtype
 from relabel.panel.record import Member, PanelRecord, read_panel
 from relabel.storage import Folder
 from relabel.tables import keys_of, quarantine_table
@@ -28,8 +29,8 @@ class PanelJudge:
         InputError: where a member is not the judge that the panel was fitted with.
     """
 
-    def __init__(self, record: PanelRecord, members: list[Judge]):
-        self.judge_id, self.scale = record.panel_id, record.judge_scale
+    def __init__(self, judge_id: str, record: PanelRecord, members: list[Judge]):
+        self.judge_id, self.scale = judge_id, record.judge_scale
         self._record, self._members = record, members
         for member, judge in zip(record.members, members, strict=True):
             if judge.judge_id != member.judge_id:
@@ -104,16 +105,16 @@ def another_judge(member: Member, found: str) -> InputError:
 def check_members(config: JudgeConfig) -> None:
     """Raises InputError, before any model is loaded, where a member would have another id here."""
     for member, own in zip(read_panel(Folder(config.model)).members, member_configs(config), strict=True):
-        found = judge_id(own, judge_dtype(own).value)
+        found = identity.judge_id(own, judge_dtype(own).value)
         if found != member.judge_id:
             raise another_judge(member, found)
 
 
-def build(config: JudgeConfig) -> PanelJudge:
+def build(config: JudgeConfig, judge_id: str) -> PanelJudge:
     from relabel.judges import load_judge
 
     record = read_panel(Folder(config.model))
-    return PanelJudge(record, [load_judge(member) for member in member_configs(config)])
+    return PanelJudge(judge_id, record, [load_judge(member) for member in member_configs(config)])
 
 
 def _aligned(judgements: pa.Table, keys: list[tuple[str, str]]) -> pa.Table:

@@ -12,7 +12,7 @@ import numpy as np
 
 from relabel.hardware import compute_dtype
 from relabel.judges.base import PromptedJudge
-from relabel.judges.config import JudgeConfig, judge_id
+from relabel.judges.config import JudgeConfig
 from relabel.models import local_model
 from relabel.prompts.encoding import encoder_of
 
@@ -68,9 +68,9 @@ def _float32_head(model) -> None:
     head.register_forward_pre_hook(lambda module, inputs: (inputs[0].float(),))
 
 
-def build(config: JudgeConfig) -> PromptedJudge:
+def build(config: JudgeConfig, judge_id: str) -> PromptedJudge:
     folder = local_model(config.model)
     dtype = compute_dtype(config.dtype, config.on_gpu).value
     encoder = encoder_of(config)
     scorer = TransformersScorer(folder, config, dtype, encoder.label_token_ids)
-    return PromptedJudge(judge_id(config, dtype), encoder, scorer)
+    return PromptedJudge(judge_id, encoder, scorer)

@@ -12,7 +12,7 @@ import numpy as np
 from relabel.engine import Engine
 from relabel.hardware import compute_dtype
 from relabel.judges.base import PromptedJudge
-from relabel.judges.config import JudgeConfig, judge_id
+from relabel.judges.config import JudgeConfig
 from relabel.models import local_model
 from relabel.prompts.encoding import encoder_of
 
@@ -49,9 +49,9 @@ class VllmScorer:
         return [logprobs[token].logprob for token in self._labels]
 
 
-def build(config: JudgeConfig) -> PromptedJudge:
+def build(config: JudgeConfig, judge_id: str) -> PromptedJudge:
     folder = local_model(config.model)
     dtype = compute_dtype(config.dtype, config.on_gpu).value
     encoder = encoder_of(config)
     scorer = VllmScorer(folder, config, dtype, encoder.label_token_ids, encoder.max_prompt_tokens)
-    return PromptedJudge(judge_id(config, dtype), encoder, scorer)
+    return PromptedJudge(judge_id, encoder, scorer)

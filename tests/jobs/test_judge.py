@@ -114,7 +114,7 @@ def test_each_family_is_judged(family, tmp_path, some_pairs):
 
 def test_the_judge_id_follows_what_is_judged_with(tmp_path):
     """Another model, prompt, example, dtype or budget is another judge; another shard size is the same."""
-    from relabel.judges.config import judge_id
+    from relabel.judges.identity import judge_id
 
     one, two = tiny_model("llama", tmp_path / "one"), tiny_model("qwen", tmp_path / "two")
     shown = tmp_path / "examples.jsonl"

@@ -9,6 +9,7 @@ import pytest
 
 from relabel.engine import (
     ENGINE_SPEED,
+    ON_CPU,
     EngineConfig,
     EngineDead,
     check_blocks,
@@ -94,11 +95,11 @@ def test_settings_are_chosen_from_the_machine_and_say_why(monkeypatch):
     ("config", "compiled", "why"),
     [
         (EngineConfig(num_gpus=1), False, "not compiled (full batches gain nothing by it)"),
-        (EngineConfig(num_gpus=0), False, "not compiled (CPU)"),
+        (EngineConfig(num_gpus=0), False, f"not compiled ({ON_CPU})"),
         (EngineConfig(num_gpus=0, compiled=True), True, ", compiled (asked for)"),
         (GenerateConfig(pairs="p", num_gpus=1), True, ", compiled (token after token)"),
         (GenerateConfig(pairs="p", num_gpus=1, compiled=False), False, "not compiled (asked for)"),
-        (GenerateConfig(pairs="p", num_gpus=0), False, "not compiled (CPU)"),
+        (GenerateConfig(pairs="p", num_gpus=0), False, f"not compiled ({ON_CPU})"),
     ],
 )
 def test_only_writing_on_a_gpu_is_compiled(config, compiled, why):

@@ -12,7 +12,7 @@ from relabel.calibration.record import Calibration
 from relabel.calibration.temperature import Temperature
 from relabel.errors import InputError
 from relabel.judges import JudgeConfig, load_judge
-from relabel.judges.config import judge_id, raw_judge_id
+from relabel.judges.identity import judge_id, raw_judge_id
 from relabel.storage import Folder
 from tests.relabel.calibration.cases import GRADED
 

@@ -13,7 +13,7 @@ from relabel.errors import ConfigError, InputError
 from relabel.judges import JudgeConfig, load_judge
 from relabel.judges.bare_score import binomial_logprobs, log_odds_of
 from relabel.judges.bm25 import BM25, collection_of, words
-from relabel.judges.config import judge_id
+from relabel.judges.identity import judge_id
 from relabel.records import Scale
 from relabel.scoring import score_texts
 from relabel.storage import Folder

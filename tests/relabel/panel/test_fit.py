@@ -14,7 +14,8 @@ from jobs.run_guards import check_models
 from relabel.agreement.measure_judge import measure_judge
 from relabel.errors import CircularEvidence, ConfigError, InputError
 from relabel.judges import JudgeConfig, load_judge
-from relabel.judges.config import judge_id, judge_scale
+from relabel.judges.config import judge_scale
+from relabel.judges.identity import judge_id
 from relabel.lineage import query_fingerprint, read_queries_seen, write_queries_seen
 from relabel.panel.fit import FitPanelConfig, fit_panel
 from relabel.panel.record import member_features, read_panel
