@@ -57,7 +57,7 @@ from relabel.engine import engine_options, environment
 from relabel.hardware import compute_dtype, facts, has_gpu
 from relabel.heap import release_free_memory
 from relabel.judges import JudgeConfig
-from relabel.ledger import finished_shards, marker_name, read_plan
+from relabel.ledger import Shard, finished_shards, marker_name, read_plan
 from relabel.models import local_model
 from relabel.prompts.encoding import encoder_of
 from relabel.records import PAIRS
@@ -213,7 +213,7 @@ def _work(folder: Path) -> Work:
 
 
 def pipeline_side(folder: Path) -> None:
-    """The judge stage, which says when its engine has started up."""
+    """The judge stage, which says when its engines have started up."""
     connect()
     work = _work(folder)
     config = on_this_cluster(work.config)
@@ -221,22 +221,28 @@ def pipeline_side(folder: Path) -> None:
     stage = stage_of(config, name, dtype)
     announced = {"folder": str(folder), "actors": stage.actors, "worker": stage.worker} | stage.arguments
     run_stage(
-        replace(stage, worker=_announced, arguments=announced),
+        replace(stage, worker=_Announced, arguments=announced),
         Folder(config.pairs),
         Folder(folder / JUDGEMENTS),
         log=lambda line: None,
     )
 
 
-def _announced(folder: str, actors: int, worker: Callable[..., ShardWorker], **arguments: Any) -> ShardWorker:
-    """The stage's own worker, as it is, once all actors have theirs, and a file that says so."""
-    made = worker(**arguments)
-    here = Path(folder)
-    (here / f"{MADE}{os.getpid()}").touch()
-    while len(list(here.glob(f"{MADE}*"))) < actors:
-        time.sleep(0.01)
-    (here / f"pipeline{READY}").touch()
-    return made
+class _Announced:
+    """The stage's own worker, as it is; all actors have their first shard before any goes on, and a file says so.
+
+    Not sooner: what a raylet has to tell an actor of its first shard is lost where it is stopped in the midst of that.
+    """
+
+    def __init__(self, folder: str, actors: int, worker: Callable[..., ShardWorker], **arguments: Any):
+        self._work, self._here, self._actors = worker(**arguments), Path(folder), actors
+
+    def __call__(self, pairs: pa.Table, shard: Shard) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
+        (self._here / f"{CALLED}{os.getpid()}").touch()
+        while len(list(self._here.glob(f"{CALLED}*"))) < self._actors:
+            time.sleep(0.01)
+        (self._here / f"pipeline{READY}").touch()
+        return self._work(pairs, shard)
 
 
 def bare_side(folder: Path) -> None:
@@ -282,7 +288,7 @@ SIDES = {
     "as-it-comes": as_it_comes_side,
 }
 BARE = {"bare-in-ray": "in an actor of an idle Ray", "bare": "without Ray", "as-it-comes": "as vLLM comes"}
-READY, SPAN, WORK, JUDGEMENTS, MADE = "-ready", "-span.json", "work.json", "judgements", "made-"
+READY, SPAN, WORK, JUDGEMENTS, CALLED = "-ready", "-span.json", "work.json", "judgements", "called-"
 
 
 def write_demo_pairs(folder: Folder, count: int, seed: int) -> None:
