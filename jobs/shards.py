@@ -25,6 +25,7 @@ from ray.data.datasource import Datasource, ReadTask
 from jobs import interrupt
 from jobs.poison import STAGE_DEATHS, Guarded, forgive
 from jobs.set_aside import legible
+from jobs.stalled import watched
 from relabel.errors import InputError, RelabelError
 from relabel.ledger import (
     Marker,
@@ -122,7 +123,7 @@ def _run(stage: Stage, pairs: Folder, out: Folder, lock: Lock, log: Callable[[st
     progress = Progress(stage.name, plan.rows, sum(marker.rows_in for marker in done.values()), stage.unit, log)
     index, meter = MarkerIndex(out), StageMeter(stage.name)
     try:
-        for marker in _committed(stage, plan, todo, pairs, out):
+        for marker in _committed(stage, plan, todo, pairs, out, log):
             index.add(marker)
             meter.committed(marker)
             progress.advance(marker.rows_in)
@@ -141,15 +142,20 @@ def _run(stage: Stage, pairs: Folder, out: Folder, lock: Lock, log: Callable[[st
     return manifest
 
 
-def _committed(stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, out: Folder) -> Iterator[Marker]:
+def _committed(
+    stage: Stage, plan: Plan, todo: list[Shard], pairs: Folder, out: Folder, log: Callable[[str], None]
+) -> Iterator[Marker]:
     """Runs the shards through Ray Data; yields the marker of each as it is committed."""
     if not todo:
         return
     actors, failure = _Actors(), None
     try:
         dataset = _pipeline(stage, plan, todo, pairs, out, actors)
-        for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            yield from (Marker(**json.loads(marker)) for marker in block["marker"].to_pylist())
+        with watched(stage.name, actors.renew, log) as finished:
+            for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                for marker in (Marker(**json.loads(text)) for text in block["marker"].to_pylist()):
+                    finished(marker.busy_seconds)
+                    yield marker
     except ray.exceptions.RayError as error:
         actors.kill()
         failure = _cause(error, stage.name)
@@ -176,9 +182,16 @@ class _Actors:
 
     def kill(self) -> None:
         """End those that live."""
+        self._kill(for_good=True)
+
+    def renew(self) -> None:
+        """End those that live; Ray starts others in their places, with the same names, and gives them their shards."""
+        self._kill(for_good=False)
+
+    def _kill(self, for_good: bool) -> None:
         for name in self._names:
             with suppress(ValueError, ray.exceptions.RayError):  # it has ended, or the cluster has
-                ray.kill(ray.get_actor(name))
+                ray.kill(ray.get_actor(name), no_restart=for_good)
 
 
 def _pipeline(

@@ -34,6 +34,26 @@ def test_killed_actors(cluster, pairs, whole, tmp_path, troubled, tally):
     tally.same_tables(whole, out)
 
 
+@pytest.mark.chaos(fault="judge actor that stands still", injected="SIGSTOP to both actors in the middle of a run")
+def test_actors_that_stand_still(cluster, pairs, whole, tmp_path, troubled, tally, monkeypatch):
+    """Nothing tells Ray that they do nothing; they are ended, others start and get their shards."""
+    troubled(pause=0.2)
+    monkeypatch.setattr("jobs.stalled.STILL_SECONDS", 4.0)
+    out, actors, stopped, log = Folder(tmp_path / "out"), Actors(), [], []
+
+    def stop() -> None:
+        stopped.extend(actors.now())
+        for process in stopped:
+            process.suspend()
+
+    with meanwhile(done(out, 3), stop):
+        judged(settings(pairs), out, log)
+    assert len(stopped) == 2
+    assert any("its workers are ended, others start" in line for line in log)
+    wait_for(lambda: not {process.pid for process in stopped} & {process.pid for process in actors.now()}, "their end")
+    tally.same_tables(whole, out)
+
+
 @pytest.mark.chaos(fault="judge actor killed at its start", injected="SIGKILL to an actor that loads its judge")
 def test_killed_while_starting(cluster, pairs, whole, tmp_path, troubled, tally):
     """A worker that dies before its first shard is replaced, too."""
