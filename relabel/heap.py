@@ -43,23 +43,28 @@ class Heap:
         self._need, self._steps = 0, 0
 
     def after_step(self) -> bool:
-        """Give freed memory back where the process has grown by a quarter since it last did; whether it did."""
+        """Give freed memory back where what it holds has grown by a quarter since it last did; whether it did."""
         if not self._kept:
             return False
-        resident, self._steps = resident_bytes(), self._steps + 1
+        held, self._steps = private_bytes(), self._steps + 1
         if self._steps <= STEPS:
-            self._need = max(self._need, resident)
+            self._need = max(self._need, held)
             return False
-        if resident <= GROWTH * self._need:
+        if held <= GROWTH * self._need:
             return False
         self.start()
         return True
 
 
-def resident_bytes() -> int:
-    """Memory of this process that is there now; 0 where the system does not tell (no Linux)."""
+def private_bytes() -> int:
+    """Memory of this process that is there now and no file's: how much of its libraries' files is mapped differs by
+    hundreds of MiB from machine to machine. 0 where the system does not tell (no Linux).
+    """
     statistics = Path("/proc/self/statm")
-    return int(statistics.read_text().split()[1]) * os.sysconf("SC_PAGESIZE") if statistics.exists() else 0
+    if not statistics.exists():
+        return 0
+    _, resident, shared, *_ = map(int, statistics.read_text().split())
+    return (resident - shared) * os.sysconf("SC_PAGESIZE")
 
 
 def release_free_memory() -> None:

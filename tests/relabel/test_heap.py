@@ -10,7 +10,7 @@ from train.engine import worker_environment
 STEPS = """
 import json
 import torch
-from relabel.heap import Heap, resident_bytes
+from relabel.heap import Heap, private_bytes
 
 def step(mib):  # a large tensor that is freed, below a small one that stays: a gap, which no heap closes by itself
     large = torch.ones(mib << 18)
@@ -24,7 +24,7 @@ heap.start()
 for number in range(60):
     step(300 if number == 30 else 64)
     given.append(heap.after_step())
-    sizes.append(resident_bytes() >> 20)
+    sizes.append(private_bytes() >> 20)
 print(json.dumps([given, sizes]))
 """
 
