@@ -39,13 +39,11 @@ class Side:
     Attributes:
         config: fields of the judge's configuration.
         engine: arguments of `vllm.LLM`.
-        variables: of the environment of the engine's process.
         engines: how many at once.
     """
 
     config: dict[str, Any] = field(default_factory=dict)
     engine: dict[str, Any] = field(default_factory=dict)
-    variables: dict[str, str] = field(default_factory=dict)
     engines: int = 1
 
 
@@ -127,7 +125,7 @@ def run(
     """Pairs a second of a side, and the seconds that its engines took to start."""
     config = config.model_copy(update=side.config)
     started = time.monotonic()
-    engines = [bare_actor(config, dtype, longest, side.engine, side.variables) for _ in range(side.engines)]
+    engines = [bare_actor(config, dtype, longest, side.engine) for _ in range(side.engines)]
     ray.get([engine.take.remote(prompts[:1], label_ids) for engine in engines])
     ray.get([engine.generate.remote() for engine in engines])
     start_seconds = time.monotonic() - started

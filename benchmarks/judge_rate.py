@@ -396,12 +396,11 @@ def bare_actor(
     dtype: str,
     longest: int,
     changes: Mapping[str, Any] = MappingProxyType({}),
-    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> Any:
-    """A `BareEngine` in an actor with the judge's options and environment but for `changes` and `variables`."""
+    """A `BareEngine` in an actor with the judge's options and environment but for `changes` of the options."""
     import ray
 
-    env_vars = environment(config) | {"VLLM_LOGGING_LEVEL": "WARNING"} | dict(variables)
+    env_vars = environment(config) | {"VLLM_LOGGING_LEVEL": "WARNING"}
     resources = {"num_cpus": config.num_cpus, "num_gpus": config.num_gpus, "runtime_env": {"env_vars": env_vars}}
     options = engine_options(local_model(config.model), config, dtype, longest) | dict(changes)
     return ray.remote(BareEngine).options(**resources).remote(options)

@@ -1,4 +1,4 @@
-"""Commands that take turns of a second or two on the same cores: what slows the machine meets all alike.
+"""Commands that take turns of some seconds on the same cores: what slows the machine meets all alike.
 
 On shared machines the same work takes a tenth more or less from one minute to the next. Sides that run one after
 another then differ by that much, however equal they are. Here all live at once and the processes of all but one are

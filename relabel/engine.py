@@ -137,14 +137,14 @@ def environment(config: EngineConfig) -> dict[str, str]:
         "VLLM_CPU_KVCACHE_SPACE": str(config.cache_gib),
         "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
         "OMP_NUM_THREADS": str(config.compute_threads),
+        # Bound threads would be the actor's others, too, and what they start; vLLM binds in processes of its own alone.
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     }
     if not config.is_compiled:
         # vLLM would compile a function that counts ranks, which nobody asked for, in the midst of the first prompts.
         common["TORCHDYNAMO_DISABLE"] = "1"
     if OPENMP.exists():
         common["LD_PRELOAD"] = str(OPENMP)
-    # Bound threads would be the actor's others, too, and what they start; vLLM binds in processes of its own alone.
-    common["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
     return common | KEPT if config.keeps_heap else common
 
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from relabel.hardware import compute_dtype
 from relabel.judges.base import PromptedJudge
-from relabel.judges.config import JudgeConfig
+from relabel.judges.config import JudgeConfig, judge_dtype
 from relabel.models import local_model
 from relabel.prompts.encoding import encoder_of
 
@@ -70,7 +69,7 @@ def _float32_head(model) -> None:
 
 def build(config: JudgeConfig, judge_id: str) -> PromptedJudge:
     folder = local_model(config.model)
-    dtype = compute_dtype(config.dtype, config.on_gpu).value
+    dtype = judge_dtype(config).value
     encoder = encoder_of(config)
     scorer = TransformersScorer(folder, config, dtype, encoder.label_token_ids)
     return PromptedJudge(judge_id, encoder, scorer)

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from relabel.engine import Engine
-from relabel.hardware import compute_dtype
 from relabel.judges.base import PromptedJudge
-from relabel.judges.config import JudgeConfig
+from relabel.judges.config import JudgeConfig, judge_dtype
 from relabel.models import local_model
 from relabel.prompts.encoding import encoder_of
 
@@ -51,7 +50,7 @@ class VllmScorer:
 
 def build(config: JudgeConfig, judge_id: str) -> PromptedJudge:
     folder = local_model(config.model)
-    dtype = compute_dtype(config.dtype, config.on_gpu).value
+    dtype = judge_dtype(config).value
     encoder = encoder_of(config)
     scorer = VllmScorer(folder, config, dtype, encoder.label_token_ids, encoder.max_prompt_tokens)
     return PromptedJudge(judge_id, encoder, scorer)
