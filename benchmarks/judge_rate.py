@@ -18,11 +18,10 @@ workloads:
   anybody would call it; the cache, as with any large collection, cannot hold all documents (wanted: ratio ≥ 1.3 by
   order and deduplication alone).
 
-What is timed: for the pipeline, from the moment the judge actor takes its first shard (`started` of that shard's
-marker) to the moment the last marker is on disk; tokenizing, grades, checks and commits are in it, reading the first
-shard and everything before it is start-up. For the bare engine, one `generate` call over all prompts, already
-tokenized. Of each only the side's own turns count. A ratio is bare seconds / pipeline seconds, the median over
-repetitions.
+What is timed: for the pipeline, from the moment all judge actors have their first shard to the moment the last marker
+is on disk; tokenizing, grades, checks and commits are in it, reading the first shard and everything before it is start-
+up. For the bare engine, one `generate` call over all prompts, already tokenized. Of each only the side's own turns
+count. A ratio is bare seconds / pipeline seconds, the median over repetitions.
 
 Run: `python -m benchmarks.judge_rate --pairs 512 --repetitions 3` and `… --workload shared --pairs 300`; the last line
 is JSON.
@@ -39,6 +38,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -54,6 +54,7 @@ from jobs.judge import judge, on_this_cluster, resolve, shard_rows, stage_of
 from jobs.shards import ShardWorker, run_stage
 from relabel.demo import build_collection, load_questions
 from relabel.engine import engine_options, environment
+from relabel.errors import RelabelError
 from relabel.hardware import compute_dtype, facts, has_gpu
 from relabel.heap import release_free_memory
 from relabel.judges import JudgeConfig
@@ -121,7 +122,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict:
     tokens = sum(map(len, prompts))
     print(f"{options.pairs} pairs, {len(prompts)} prompts, {tokens:,} tokens", flush=True)
     shards = -(-options.pairs // shard_rows(config)[0])
-    if options.actors > shards:
+    if shards < 2 * options.actors - 1:  # an actor that is ready before the others may be given two
         raise SystemExit(
             f"{shards} shards are too few for {options.actors} actors: give more --pairs or less --shard-rows"
         )
@@ -181,7 +182,8 @@ def compare(folder: Path, order: list[str], turn_seconds: float) -> dict[str, fl
         order,
     )
     spans = {side: json.loads((folder / f"{side}{SPAN}").read_text()) for side in order if side in BARE}
-    spans["pipeline"] = span(folder / JUDGEMENTS)
+    begun, ended = span(folder / JUDGEMENTS)
+    spans["pipeline"] = max(begun, (folder / f"pipeline{READY}").stat().st_mtime), ended
     return {side: seconds_of(side, turns, *spans[side]) for side in order}
 
 
@@ -239,9 +241,16 @@ class _Announced:
 
     def __call__(self, pairs: pa.Table, shard: Shard) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
         (self._here / f"{CALLED}{os.getpid()}").touch()
-        while len(list(self._here.glob(f"{CALLED}*"))) < self._actors:
+        end = time.monotonic() + START_SECONDS
+        while (called := len(list(self._here.glob(f"{CALLED}*")))) < self._actors:
+            if time.monotonic() > end:
+                raise RelabelError(
+                    "--actors", f"{called} with a shard after {START_SECONDS} s", f"all {self._actors}",
+                    "give no more actors than there are GPUs or cores",
+                )  # fmt: skip
             time.sleep(0.01)
-        (self._here / f"pipeline{READY}").touch()
+        with suppress(FileExistsError):  # its time is when the last engine had started up
+            (self._here / f"pipeline{READY}").touch(exist_ok=False)
         return self._work(pairs, shard)
 
 
@@ -288,6 +297,8 @@ SIDES = {
     "as-it-comes": as_it_comes_side,
 }
 BARE = {"bare-in-ray": "in an actor of an idle Ray", "bare": "without Ray", "as-it-comes": "as vLLM comes"}
+#: Seconds that all engines of the pipeline have to start in.
+START_SECONDS = 1_800
 READY, SPAN, WORK, JUDGEMENTS, CALLED = "-ready", "-span.json", "work.json", "judgements", "called-"
 
 

@@ -22,7 +22,7 @@ from relabel.lineage import write_queries_seen
 from relabel.promises.learn import PROMISE, learn
 from relabel.records import JUDGEMENTS, QUARANTINE, Scale
 from relabel.storage import Folder
-from relabel.tables import Manifest, counted, read_manifest, read_parts, read_whole
+from relabel.tables import MANIFEST, Manifest, counted, read_manifest, read_parts, read_whole
 
 #: Rows a shard where the judgements were not made by `relabel judge` over the same pairs.
 SHARD_ROWS = 16_384
@@ -82,7 +82,7 @@ def adjust(config: AdjustConfig, out: Folder, log: Callable[[str], None] = print
     stage = Stage(
         name=f"adjust {rule.name}",
         kind="labels",
-        task_id=_task_id(rule, judge, plan),
+        task_id=_task_id(rule, judge, plan, judgements),
         worker=AdjustWorker,
         arguments={
             "judgements": judgements.uri,
@@ -155,8 +155,10 @@ def _selected_on(judged: Manifest, promised: list[str]) -> list[str]:
     return [*promised, *([Folder(calibration).uri.rpartition("/")[0]] if calibration else [])]
 
 
-def _task_id(rule: Rule, judge: str, plan: Plan | None) -> str:
-    facts = [rule.to_json(), judge, plan.shard_rows if plan else None]
+def _task_id(rule: Rule, judge: str, plan: Plan | None, judgements: Folder) -> str:
+    """Another table of the same judge is another task: it may have judged what the first could not."""
+    table = hashlib.sha256(judgements.read_bytes(MANIFEST)).hexdigest()
+    facts = [rule.to_json(), judge, plan.shard_rows if plan else None, table]
     return f"{rule.name}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]}"
 
 

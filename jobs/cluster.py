@@ -39,6 +39,8 @@ def connect(log: Callable[[str], None] = print) -> None:
     if address:
         ray.init(address=address, log_to_driver=True, logging_level="WARNING")
         log(f"ray: joined {address}, resources {_short(ray.cluster_resources())}")
+        if not gpus():
+            log("ray: no GPU has joined yet; what has no num_gpus or gpus in the recipe takes CPUs")
     else:
         logical = 2 * cores() + 2
         _start(logical, log)

@@ -27,7 +27,7 @@ from relabel.prompts import asked
 from relabel.prompts.few_shot import example_queries
 from relabel.quarantined import quarantined_pairs
 from relabel.storage import Folder
-from relabel.tables import MANIFEST, Manifest, counted
+from relabel.tables import Manifest, counted
 
 if TYPE_CHECKING:
     from jobs.shards import Stage
@@ -77,8 +77,7 @@ def judge(config: JudgeConfig, out: Folder, log: Callable[[str], None] = print) 
 
     if config.quarantined:
         again = out / "pairs"
-        if not again.exists(MANIFEST):
-            quarantined_pairs(Folder(config.quarantined), again)
+        quarantined_pairs(Folder(config.quarantined), again)
         config = config.model_copy(update={"pairs": again.uri, "quarantined": ""})
     if not config.pairs:
         raise ConfigError("pairs", "nothing", "the pairs table to judge", "add --pairs, or --quarantined")

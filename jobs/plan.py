@@ -3,8 +3,9 @@
     relabel plan RECIPE [--out RUN] [--actors N …] [--rates RUN …] [--json]
 
 With --out the tables of the run folder are used, and those that it lacks are prepared into it as `relabel run` would,
-which then finds them done; the estimate is kept as RUN/estimate.json, and the report holds it against what came.
-Without --out they are prepared in a temporary folder.
+which then finds them done; the estimate is kept as RUN/estimate.json, and the report holds it against what came. A run
+that is at work in the folder refuses a plan, as it does another run. Without --out they are prepared in a temporary
+folder.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from relabel.lock import held
 from relabel.planning.estimate import ESTIMATE, Work, estimate
 from relabel.planning.uncertain import Uncertain
 from relabel.storage import Folder
@@ -54,9 +56,10 @@ def command(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="relabel-plan-") as scratch:
         folder = Folder(options.out or f"{scratch}/run")
         earlier = [Folder(uri) for uri in options.rates]
-        found = plan(recipe, folder, scratch, options.actors, options.sample, earlier, options.measure, log)
-    if options.out:
-        folder.write_json(ESTIMATE, found)
+        with held(folder, log):  # it writes tables there as a run would
+            found = plan(recipe, folder, scratch, options.actors, options.sample, earlier, options.measure, log)
+            if options.out:
+                folder.write_json(ESTIMATE, found)
     if options.json:
         print(json.dumps(found, indent=1, ensure_ascii=False))
     else:

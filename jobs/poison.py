@@ -28,8 +28,11 @@ from relabel.ledger import Segment, Shard
 from relabel.storage import Folder
 from relabel.untrusted import record
 
-#: Deaths of workers in one stage before it fails, and on one shard before it is tried in pieces.
-STAGE_DEATHS, SHARD_DEATHS = 60, 2
+#: Deaths of workers in one stage before it fails, and the same a worker where there are many: nodes that are lost take
+#: several of them at once. Those on shards that were finished since without a bad row count no more.
+STAGE_DEATHS, DEATHS_A_WORKER = 60, 4
+#: Deaths on one shard before it is tried in pieces.
+SHARD_DEATHS = 2
 #: Deaths that a row must cause alone: once may be a node that was lost at that moment.
 ROW_DEATHS = 2
 #: Pieces that a suspect is cut into. An engine's start takes a minute, a piece seconds: few deaths, many pieces.
@@ -52,7 +55,7 @@ class Attempt:
         pieces: rows still to be tried in the search; null: no search.
         searches: searches that ended, `poison` rows found in all.
         alone: row → deaths with that row alone.
-        deaths: since the stage was started, for its limit.
+        deaths: since the stage was started, for its limit (see `most_deaths`).
         said: the last words of an engine.
     """
 
@@ -117,7 +120,7 @@ class Guarded:
         except EngineDead as error:
             self._end(attempt, [0, shard.rows], error)
         attempt.running = None
-        if attempt.deaths:
+        if attempt.poison:  # its deaths count: rows that end workers are to be few
             self._write(attempt)
         elif self._again:
             self._out.remove(_name(shard.index))
@@ -203,7 +206,7 @@ class Guarded:
             raise RelabelError(
                 self._stage,
                 f"workers that ended {deaths} times, on shards {', '.join(str(one.shard) for one in attempts[:8])}"
-                f" ({attempt.said or 'without a word: out of memory, or killed'})",
+                f" ({attempt.said or 'without a word: out of memory, killed, or standing still'})",
                 f"fewer than {self._most_deaths} deaths in a stage",
                 "see what ends them (RELABEL_WORKER_LOGS=1 shows what they print), then run the same command again: "
                 "finished shards are kept",
@@ -217,6 +220,11 @@ class Guarded:
 
     def _write(self, attempt: Attempt) -> None:
         self._out.write_json(_name(attempt.shard), asdict(attempt))
+
+
+def most_deaths(actors: int) -> int:
+    """Deaths of a stage's workers, on shards that are not finished or hold a bad row, after which it fails."""
+    return max(STAGE_DEATHS, DEATHS_A_WORKER * actors)
 
 
 def forgive(out: Folder) -> None:

@@ -1,13 +1,13 @@
 """Whether somebody else can run code here: Ray's ports that listen to the world, and settings that leave them unlocked.
 
-Who reaches a Ray cluster's job server without a token runs any command on it. So a port is judged by asking it: a list
-of jobs that comes without a token could have been a new job.
+Who reaches a Ray cluster's job server without a token runs any command on it; besides the head's there is one in the
+agent of every node. So a port is judged by asking it: where a token is not asked for, a new job would have been taken.
 """
 
 from __future__ import annotations
 
+import http.client
 import ipaddress
-import json
 import os
 import urllib.error
 import urllib.request
@@ -16,15 +16,23 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
+JOB_SERVER, AGENT = "dashboard and job server", "agent, a node's own job server,"
 #: Ports that Ray takes where nothing else is said.
-PORTS = {8265: "dashboard and job server", 10001: "Ray Client", 6379: "control store"}
-#: What stands in the command line of the processes that hold them, wherever they listen.
+PORTS = {8265: JOB_SERVER, 52365: AGENT, 10001: "Ray Client", 6379: "control store", 8076: "object manager"}
+#: What stands in the command line of the processes that hold them, wherever they listen. A raylet's own holds those of
+#: the agents that it starts, so it comes first.
 PROCESSES = {
-    "ray/dashboard/dashboard.py": PORTS[8265],
+    "core/src/ray/raylet/raylet": "raylet",
+    "ray/dashboard/dashboard.py": JOB_SERVER,
+    "ray/dashboard/agent.py": AGENT,
+    "runtime_env/agent/main.py": "agent of runtime environments",
     "ray.util.client.server": PORTS[10001],
     "core/src/ray/gcs/gcs_server": PORTS[6379],
 }
-LISTEN, ANSWER_SECONDS = "0A", 2
+#: What takes jobs → what it is asked. The head answers with a list of jobs; an agent takes new ones there, and nothing
+#: else.
+ASKED = {JOB_SERVER: "/api/jobs/", AGENT: "/api/job_agent/jobs/"}
+LISTEN, ANSWER_SECONDS = "0A", 5
 NETWORK = Path("/proc/net")
 LOCK = "set RAY_AUTH_MODE=token where the cluster starts, and start it with --dashboard-host=127.0.0.1"
 Concern = tuple[Literal["ok", "note", "warning"], str]
@@ -74,7 +82,7 @@ def doors(ports: Mapping[int, str] = PORTS, processes: Mapping[str, str] = PROCE
 def _of_doors(found: list[Door]) -> Iterator[Concern]:
     for door in found:
         where = f"Ray's {door.what} listens on {door.address}:{door.port}"
-        locked = _locked(door) if door.what == PORTS[8265] else None
+        locked = _locked(door) if door.what in ASKED else None
         if door.reachable and locked is False:
             yield "warning", f"{where} and asks for no token: who reaches this machine can run code on it; {LOCK}"
         elif door.reachable:
@@ -100,16 +108,19 @@ def _of_settings(environment: Mapping[str, str]) -> Iterator[Concern]:
 
 
 def _locked(door: Door) -> bool | None:
-    """Whether the job server refuses who has no token; None where it does not answer like one."""
+    """Whether what takes jobs refuses who has no token; None where it does not answer like one."""
     host = door.address if not ipaddress.ip_address(door.address).is_unspecified else "127.0.0.1"
     host = f"[{host}]" if ":" in host else host
     without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with without_proxy.open(f"http://{host}:{door.port}/api/jobs/", timeout=ANSWER_SECONDS) as answer:
-            return not isinstance(json.loads(answer.read(1 << 20) or b"null"), list)
+        address = f"http://{host}:{door.port}{ASKED[door.what]}"
+        with without_proxy.open(address, timeout=ANSWER_SECONDS) as answer:
+            return None if answer.read(1) != b"[" else False  # the list of jobs may be long
     except urllib.error.HTTPError as error:
+        if error.code == 405 and "POST" in error.headers.get("Allow", "") and door.what == AGENT:
+            return False
         return True if error.code in (401, 403) else None
-    except (OSError, ValueError):
+    except (OSError, http.client.HTTPException):
         return None
 
 

@@ -21,9 +21,11 @@ import pyarrow as pa
 import ray.data
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
+from ray.data.exceptions import ExecutionTimeoutError
 
 from jobs import interrupt
-from jobs.poison import STAGE_DEATHS, Guarded, forgive
+from jobs.cluster import PATIENCE_SECONDS
+from jobs.poison import STAGE_DEATHS, Guarded, forgive, most_deaths
 from jobs.set_aside import legible
 from jobs.stalled import watched
 from relabel.errors import InputError, RelabelError
@@ -44,7 +46,7 @@ from relabel.ledger import (
 )
 from relabel.lock import Lock, held
 from relabel.metrics import StageMeter
-from relabel.progress import Progress
+from relabel.progress import Progress, duration
 from relabel.records import Scale
 from relabel.storage import Folder
 from relabel.storage_errors import explained
@@ -156,7 +158,7 @@ def _committed(
                 for marker in (Marker(**json.loads(text)) for text in block["marker"].to_pylist()):
                     finished(marker.busy_seconds)
                     yield marker
-    except ray.exceptions.RayError as error:
+    except (ray.exceptions.RayError, ExecutionTimeoutError) as error:
         actors.kill()
         failure = _cause(error, stage.name)
         if failure is error:
@@ -210,7 +212,7 @@ def _pipeline(
             )
             .map_batches_internal(  # `map_batches` itself refuses whole blocks to a stage that has GPUs
                 _Worker,
-                fn_constructor_args=(stage.name, stage.worker, stage.arguments, out, STAGE_DEATHS),
+                fn_constructor_args=(stage.name, stage.worker, stage.arguments, out, most_deaths(stage.actors)),
                 compute=ray.data.ActorPoolStrategy(size=min(stage.actors, len(todo)), max_tasks_in_flight_per_actor=2),
                 num_cpus=stage.num_cpus,
                 num_gpus=stage.num_gpus,
@@ -353,7 +355,15 @@ def _unpacked(value: pa.Scalar) -> pa.Table:
 
 
 def _cause(error: BaseException, stage: str) -> BaseException:
-    """The error of ours that Ray wrapped; a worker's end as an error to act on; else Ray's own error."""
+    """The error of ours that Ray wrapped; a worker's end, or a stage's rest, as an error to act on; else Ray's own."""
+    if isinstance(error, ExecutionTimeoutError):
+        return RelabelError(
+            stage,
+            f"no shard for {duration(PATIENCE_SECONDS)}",
+            "workers that start, and machines for them",
+            "see what they wait for (`ray status`; RELABEL_WORKER_LOGS=1 shows what workers print), then run the same "
+            "command again: finished shards are kept",
+        )
     seen: BaseException | None = error
     while seen is not None:
         # Ray's wrapper is an instance of what it wraps as well, with a traceback for a text.

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from relabel.errors import FolderInUse, InputError
 from relabel.storage import Folder
+from relabel.untrusted import record
 
 #: Seconds between two heartbeats, and without one after which a holder on another machine counts as dead.
 BEAT, DEAD = 5.0, 20.0
@@ -206,13 +207,16 @@ def _newest(places: Folder) -> tuple[int, Holder | None]:
     numbers = [int(name[:-5]) for name in places.names(suffix=".json") if name[:-5].isdecimal()]
     if not numbers:
         return 0, None
+    name = _name(max(numbers))
     try:
-        return max(numbers), Holder(**places.read_json(_name(max(numbers))))
+        values = places.read_json(name)
     except InputError as error:
         if "no such file" in error.found or "no JSON" in error.found:  # freed meanwhile, or another's
             return (0, None) if "no such file" in error.found else (max(numbers), None)
         raise
-    except TypeError:
+    try:
+        return max(numbers), record(Holder, values, f"{places.uri}/{name}")
+    except InputError:
         return max(numbers), None
 
 

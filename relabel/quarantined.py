@@ -11,29 +11,52 @@ import json
 
 import pyarrow as pa
 
-from relabel.errors import InputError
+from relabel.errors import ConfigError, InputError
 from relabel.records import PAIRS
 from relabel.storage import Folder
-from relabel.tables import Manifest, TableWriter, read_manifest
+from relabel.tables import MANIFEST, Manifest, TableWriter, read_manifest
 
 
 def quarantined_pairs(table: Folder, out: Folder) -> Manifest:
     """Write the quarantined pairs of a finished judgements table into `out`, in their order.
 
+    Where `out` holds them already nothing is written.
+
     Raises:
-        InputError: where nothing is in quarantine, or a row holds no pair.
+        ConfigError: where `out` holds other pairs.
+        InputError: where nothing is in quarantine, other rows than the table counts, or a row that holds no pair.
     """
-    manifest = read_manifest(table, "judgements")
+    manifest, about = read_manifest(table, "judgements"), {"format": "quarantine", "dataset": table.uri}
+    if out.exists(MANIFEST):
+        return _the_same(read_manifest(out, "pairs"), about, manifest.quarantined, out)
     quarantine = table / "quarantine"
-    parts = quarantine.names("part-", ".parquet")
-    if not parts:
+    tables = {part: quarantine.read_table(part, ["row"]) for part in quarantine.names("part-", ".parquet")}
+    found = sum(rows.num_rows for rows in tables.values())
+    if not found:
         raise InputError(quarantine.uri, "no quarantined rows", "a table some of whose pairs could not be judged")
+    if found != manifest.quarantined:
+        raise InputError(
+            quarantine.uri, f"{found} rows", f"the {manifest.quarantined} that {table.uri}/{MANIFEST} counts",
+            "run what wrote the table again",
+        )  # fmt: skip
     source = manifest.about.get("pairs")
     writer = TableWriter(out, "pairs", read_manifest(Folder(source), "pairs").scale if source else None)
-    for part in parts:
-        values = quarantine.read_table(part)["row"].to_pylist()
-        writer.write(pa.Table.from_pylist([_pair(value, f"{quarantine.uri}/{part}") for value in values], PAIRS))
-    return writer.finish({"format": "quarantine", "dataset": table.uri})
+    for part, rows in tables.items():
+        where = f"{quarantine.uri}/{part}"
+        writer.write(pa.Table.from_pylist([_pair(value, where) for value in rows["row"].to_pylist()], PAIRS))
+    return writer.finish(about)
+
+
+def _the_same(written: Manifest, about: dict[str, str], rows: int, out: Folder) -> Manifest:
+    """`written` where it is these quarantined pairs."""
+    if written.about.items() >= about.items() and written.rows == rows:
+        return written
+    raise ConfigError(
+        "out",
+        f"{out.uri}, which holds {written.rows} pairs of {written.about.get('dataset', 'elsewhere')}",
+        f"a folder without pairs, or with the {rows} quarantined pairs of {about['dataset']}",
+        "choose another --out",
+    )
 
 
 def _pair(value: str, where: str) -> dict:

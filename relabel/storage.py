@@ -262,15 +262,19 @@ def _create_local(path: str, data: bytes) -> bool:
 
 
 def parquet_file(stream: pa.NativeFile, address: str) -> pq.ParquetFile:
-    """An opened file as Parquet; raises InputError, naming `address`, where it is none."""
+    """An opened file as Parquet, whose pages are held against their checksums where it has them.
+
+    Raises:
+        InputError: naming `address`, where it is no Parquet.
+    """
     try:
-        return pq.ParquetFile(stream)
+        return pq.ParquetFile(stream, page_checksum_verification=True)
     except pa.ArrowInvalid as error:
         raise InputError(address, f"no Parquet ({error})", "a Parquet file") from None
 
 
 def parquet_bytes(table: pa.Table, row_group_rows: int = 4096) -> pa.Buffer:
-    """`table` as the bytes of a Parquet file; the same rows give the same bytes."""
+    """`table` as the bytes of a Parquet file, each page with a checksum; the same rows give the same bytes."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", row_group_size=row_group_rows)
+    pq.write_table(table, sink, compression="zstd", row_group_size=row_group_rows, write_page_checksum=True)
     return sink.getvalue()

@@ -44,6 +44,12 @@ _BROKE_OFF = frozenset({18, 52, 55, 56})
 #: What a local file system refuses for want of room: what is wanted, what to do next.
 _NO_ROOM = ("room for the next file", "make room there and give the same command again: what is finished is kept")
 
+_CHANGED = (
+    "bytes that are not those that were written (a page has another checksum)",
+    "the file as it was written",
+    "restore it from a copy; or remove it, if it is a part of a table: the command that wrote the table makes it again",
+)
+
 
 @contextmanager
 def explained(address: str) -> Iterator[None]:
@@ -67,6 +73,8 @@ def says_nothing(error: OSError) -> bool:
 
 
 def _input_error(address: str, error: OSError) -> InputError:
+    if "page integrity" in str(error):  # Parquet's words where a page does not have its checksum
+        return InputError(address, *_CHANGED)
     code = _code(str(error))
     if code in _EXPLANATIONS:
         return InputError(address, *_EXPLANATIONS[code])

@@ -8,6 +8,7 @@ import copy
 import fnmatch
 import re
 import shlex
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,17 @@ def test_the_image_is_no_root_and_copies_what_it_is_let_see():
     assert all((ROOT / name).exists() for name in copied)
     for secret in (".env", "auth_token", ".aws/credentials", "runs/shop/recipe.yaml", ".git/config"):
         assert not any(secret == name or fnmatch.fnmatch(secret, f"{name}/*") for name in taken)
+
+
+@pytest.mark.parametrize(
+    "secret", [".env", ".env.prod", "relabel-s3.env", "deploy/relabel-s3.env", "auth_token", ".ray/auth_token",
+               ".aws/credentials", "credentials.json", "keys/node.pem", "tls/server.key", ".netrc", ".ssh/id_ed25519"],
+)  # fmt: skip
+def test_credentials_stay_out_of_commits_and_of_what_ray_up_copies(secret):
+    """.gitignore names them: git asks it, `ray job submit` does, and `ray up` by the filter of cluster.yaml."""
+    asked = subprocess.run(["git", "check-ignore", "--quiet", "--no-index", secret], cwd=ROOT, check=False)
+    assert asked.returncode == 0
+    assert yaml.safe_load((ROOT / "cluster.yaml").read_text())["rsync_filter"] == [".gitignore"]
 
 
 @pytest.mark.parametrize("name", ["deploy/kuberay-rayjob.yaml", "deploy/Dockerfile", "cluster.yaml", ".rayignore"])

@@ -291,7 +291,7 @@ class _Training:
         """To the tracker of the recipe, which is made at the first call, by the first rank alone."""
         if self._tracker is None:
             facts = self.config.model_dump(mode="json")
-            self._tracker = tracker(self.config.track, self.job.out, self.state.step, facts)
+            self._tracker = tracker(self.config.track, self.job.out, self.state.step, facts, self.tell)
         self._tracker.log(self.state.step, values)
 
     def _progress(self, pairs: int, seconds: float) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from relabel.errors import ConfigError
+from relabel.errors import ConfigError, in_short
+from relabel.secrets import redacted
 from relabel.storage import Folder
 
 #: Steps between two copies of the event files to a store that is no disk.
@@ -110,6 +111,34 @@ class WeightsAndBiases:
         self._run.finish()
 
 
+class Patient:
+    """A tracker that does not end a training: what it cannot take is told once, and it is asked no more.
+
+    Args:
+        name: of the tracker; `make`: makes it.
+        tell: takes the line that says so.
+    """
+
+    def __init__(self, name: str, make: Callable[[], Tracker], tell: Callable[[str], None]):
+        self._name, self._tell = name, tell
+        self._tracker: Tracker | None = self._tried(make)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        if self._tracker:
+            self._tried(lambda: self._tracker.log(step, values))
+
+    def close(self) -> None:
+        if self._tracker:
+            self._tried(self._tracker.close)
+
+    def _tried(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except Exception as error:  # anything: a library of others, and a server behind it
+            self._tracker = None
+            self._tell(f"{self._name}: {redacted(in_short(error, 200))}; the training goes on without it")
+
+
 #: Name in a recipe → tracker, module that it needs, what to install.
 TRACKERS = {
     "tensorboard": (TensorBoard, "tensorboardX", "tensorboardX"),
@@ -130,11 +159,11 @@ def check_tracker(name: str) -> None:
         )  # fmt: skip
 
 
-def tracker(name: str, out: Folder, step: int, config: Mapping[str, Any]) -> Tracker:
-    """The tracker of a training that goes on after `step`."""
+def tracker(name: str, out: Folder, step: int, config: Mapping[str, Any], tell: Callable[[str], None]) -> Tracker:
+    """The tracker of a training that goes on after `step`; what it fails of is told, and the training goes on."""
     if name == "none":
         return Nothing()
-    return TRACKERS[name][0](out, step, config)
+    return Patient(name, lambda: TRACKERS[name][0](out, step, config), tell)
 
 
 def _name(out: Folder) -> str:

@@ -1,9 +1,10 @@
 """What was done with each shard: parts first, then the marker; which shards are finished; the books at the end.
 
 `part-NNNNN.parquet`, `quarantine/part-NNNNN.parquet` and `markers/NNNNN.json` out. A marker counts where it is of this
-task and its part lies there in the size that it names. `markers/index/` holds the same markers a thousand to a file, so
-that a run of a hundred thousand shards is resumed after a few hundred requests; a marker that is not in the index is
-read by itself, and the index is never believed about a marker that is not there.
+task, its part lies there in the size that it names, and so does the quarantine that it counts. `markers/index/` holds
+the same markers a thousand to a file, so that a run of a hundred thousand shards is resumed after a few hundred
+requests; a marker that is not in the index is read by itself, and so is one whose copy in the index is not of the part
+that lies there, since the shard may have been done again. The index is never believed about a marker that is not there.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from relabel.tables import Manifest, write_manifest
 from relabel.untrusted import record
 
 INDEX = "markers/index"
+QUARANTINED = "quarantine"
 #: Markers of one file of the index.
 INDEXED_AT_ONCE = 1_000
 
@@ -85,7 +87,7 @@ def marker_name(shard: int) -> str:
 
 
 def quarantine_name(shard: int) -> str:
-    return f"quarantine/part-{shard:05d}.parquet"
+    return f"{QUARANTINED}/part-{shard:05d}.parquet"
 
 
 def commit(
@@ -152,16 +154,18 @@ class MarkerIndex:
 
 
 def finished_shards(out: Folder, plan: Plan) -> dict[int, Marker]:
-    """Shard → marker of those shards that need not be done again: marker readable, of this task, its part in place."""
-    sizes = out.sizes("part-", ".parquet")
+    """Shard → marker of those shards that need not be done again: marker readable, of this task, its parts in place."""
+    sizes = out.sizes("part-", ".parquet") | {
+        f"{QUARANTINED}/{name}": size for name, size in (out / QUARANTINED).sizes("part-", ".parquet").items()
+    }
     present = (out / "markers").names(suffix=".json")
     indexed = _indexed(out) if present else {}
-    alone = [name for name in present if name not in indexed]
+    trusted = {name: indexed[name] for name in present if name in indexed and _holds(indexed[name], plan, sizes)}
+    alone = [name for name in present if name not in trusted]
     read = zip(alone, at_once(lambda name: _read(out, f"markers/{name}"), alone), strict=True)
-    known = {name: indexed[name] for name in present if name in indexed} | dict(read)
     return {
         marker.shard: marker
-        for name, marker in sorted(known.items())
+        for name, marker in sorted((trusted | dict(read)).items())
         if marker and f"markers/{name}" == marker_name(marker.shard) and _holds(marker, plan, sizes)
     }
 
@@ -195,6 +199,7 @@ def _holds(marker: Marker, plan: Plan, sizes: dict[str, int]) -> bool:
         and marker.task_id == plan.task_id
         and marker.rows_in == plan.shards[marker.shard].rows
         and sizes.get(part_name(marker.shard)) == marker.bytes
+        and (not marker.quarantined or quarantine_name(marker.shard) in sizes)
     )
 
 
@@ -202,6 +207,9 @@ def reconcile(
     out: Folder, plan: Plan, markers: dict[int, Marker], kind: str, scale: Scale | None, about: dict[str, Any]
 ) -> Manifest:
     """Check that nothing was lost, then write the manifest that makes the table complete.
+
+    Quarantine that no marker counts goes: a try that was cut before its marker may have left it, and the next one may
+    have had nothing to set aside.
 
     Args:
         markers: of the finished shards, see `finished_shards`.
@@ -217,6 +225,10 @@ def reconcile(
         raise LedgerError(
             out.uri, f"{plan.rows} rows in, {rows} out, {quarantined} quarantined", "in = out + quarantined"
         )
+    counted = {quarantine_name(index) for index, marker in markers.items() if marker.quarantined}
+    for name in (out / QUARANTINED).names(suffix=".parquet"):
+        if f"{QUARANTINED}/{name}" not in counted:
+            out.remove(f"{QUARANTINED}/{name}")
     parts = [part_name(shard.index) for shard in plan.shards]
     manifest = Manifest(kind, plan.rows, rows, quarantined, parts, scale, about)
     write_manifest(out, manifest)

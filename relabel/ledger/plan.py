@@ -17,6 +17,7 @@ from relabel.errors import InputError, LedgerError
 from relabel.ledger.keys import duplicate_key
 from relabel.records import PAIRS, checked
 from relabel.storage import Folder, at_once, parquet_file
+from relabel.storage_errors import explained
 from relabel.tables import read_manifest
 from relabel.untrusted import record, safe_names
 
@@ -151,8 +152,9 @@ def read_shard(pairs: Folder, shard: Shard) -> pa.Table:
     """The rows of a shard as a checked pairs table; only the row groups that hold them are read."""
     tables = []
     for segment in shard.segments:
-        with pairs.open(segment.part) as stream:
-            file = parquet_file(stream, f"{pairs.uri}/{segment.part}")
+        where = f"{pairs.uri}/{segment.part}"
+        with explained(where), pairs.open(segment.part) as stream:
+            file = parquet_file(stream, where)
             groups, first, row = [], None, 0
             for group in range(file.num_row_groups):
                 stop = row + file.metadata.row_group(group).num_rows

@@ -51,6 +51,8 @@ LEFT_AT_HOME = {
     ".venv/lib/torch.so": 30 << 20,
     "runs/shop/pairs/part-00000.parquet": 30 << 20,
     ".env": 100,
+    "relabel-s3.env": 100,
+    ".aws/credentials": 100,
     "auth_token": 64,
     "keys/node.pem": 1700,
     "tests/large.bin": 1 << 20,

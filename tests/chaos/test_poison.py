@@ -109,7 +109,7 @@ def test_restarts_are_capped(cluster, pairs, whole, tmp_path, troubled, monkeypa
     """Restarts end at a limit, with the number and the next step; a sane worker then goes on."""
     troubled(kills="word")
     out = Folder(tmp_path / "out")
-    monkeypatch.setattr("jobs.shards.STAGE_DEATHS", 6)
+    monkeypatch.setattr("jobs.shards.most_deaths", lambda actors: 6)
     with pytest.raises(
         RelabelError, match=r"judge: found workers that ended [67] times, on shards .*run the same command"
     ):

@@ -76,6 +76,19 @@ def test_judgements_made_over_other_parts_are_joined_by_key(tmp_path, some_pairs
     assert next(read_parts(base / "labels", "labels"))["doc_id"].to_pylist() == some_pairs["doc_id"].to_pylist()
 
 
+def test_labels_are_of_one_table_of_judgements(tmp_path, some_pairs):
+    """The same judge asked again may have judged what it could not before: its labels go into a folder of their own."""
+    base = Folder(tmp_path)
+    write_pairs(base / "pairs", some_pairs)
+    for name in ("first", "second"):
+        judge(JudgeConfig(pairs=(base / "pairs").uri, engine="lexical"), base / name)
+    configs = [AdjustConfig(pairs=(base / "pairs").uri, judgements=(base / name).uri) for name in ("first", "second")]
+    labels = adjust(configs[0], base / "labels")
+    assert adjust(configs[0], base / "labels") == labels
+    with pytest.raises(LedgerError, match="choose another output folder"):
+        adjust(configs[1], base / "labels")
+
+
 @pytest.mark.timeout(600)
 def test_vllm_equals_its_reference(tmp_path, s3, some_pairs):
     """Real weights in float32: vLLM through the whole pipeline on S3 and transformers agree within 0.02 everywhere,

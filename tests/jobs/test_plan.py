@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
+from jobs.cli import main
 from jobs.plan_counts import Counts
 from jobs.plan_rates import settled_rates
 from jobs.plan_work import Stages
@@ -83,6 +87,20 @@ def test_without_measuring_nothing_is_started_and_every_rate_is_a_default(planne
     assert said == []
     assert {rate["source"].split(" ")[0] for rate in found["rates"].values()} == {"default", "measured"}
     assert found["rates"]["judge"]["source"].startswith("default for")
+
+
+def test_a_folder_in_which_a_run_is_at_work_is_not_planned_into(tmp_path, capsys):
+    """A plan would write its own tables among those of the run."""
+    out = Folder(tmp_path / "run")
+    holds = "import sys; from relabel.lock import held; from relabel.storage import Folder\n"
+    holds += "with held(Folder(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", holds, out.uri]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout.readline() == "held\n"
+        assert main(["plan", "demo", "--out", out.uri, "--no-measure"]) == 7
+        assert "another run at work in it" in capsys.readouterr().err
+        assert out.names(recursive=True) == ["lock/00000001.json"]
+        run.stdin.close()
 
 
 def test_more_actors_take_less_time_down_to_one_shard_each(planned):

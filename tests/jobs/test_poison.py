@@ -158,7 +158,7 @@ def test_several_rows_that_end_the_engine_are_all_found(tmp_path, pairs, monkeyp
 
 
 def test_one_death_of_a_lost_node_costs_no_row(tmp_path, pairs):
-    """A single row at work when its node was lost is tried again before it is blamed."""
+    """A single row at work when its node was lost is tried again before it is blamed; then nothing of it is left."""
     out = Folder(tmp_path)
     out.write_json(
         "attempts/00004.json",
@@ -168,7 +168,25 @@ def test_one_death_of_a_lost_node_costs_no_row(tmp_path, pairs):
     guarded._again = True
     rows, quarantined, _ = guarded(pairs, SHARD)
     assert (rows.num_rows, set(quarantined["reason"].to_pylist())) == (98, {"empty-text"})
-    assert Attempt(**out.read_json("attempts/00004.json")).alone == {"20": 1}
+    assert (out / "attempts").names() == []
+
+
+def test_deaths_of_nodes_that_were_lost_do_not_add_up(tmp_path, pairs, monkeypatch, ends):
+    """Spot nodes go for days; a shard that was finished since, and had no bad row, leaves no word of its deaths."""
+    out = Folder(tmp_path)
+    monkeypatch.setattr(poison, "_started_again", lambda: True)
+    for death in range(3 * poison.STAGE_DEATHS):
+        shard = Shard(death, SHARD.segments)
+        out.write_json(f"attempts/{death:05d}.json", {"shard": death, "running": [0, ROWS]})
+        rows, quarantined, _ = Guarded(work_that(lambda texts: None), out, "judge")(pairs, shard)
+        assert (rows.num_rows, quarantined.num_rows) == (ROWS - 2, 2)
+    assert (out / "attempts").names() == []
+
+
+def test_many_workers_may_die_at_once():
+    """A lost zone takes hundreds of them in one moment, and a few times in a run."""
+    assert poison.most_deaths(1) == poison.STAGE_DEATHS
+    assert poison.most_deaths(1000) == 1000 * poison.DEATHS_A_WORKER
 
 
 def test_rows_that_only_kill_together_are_told(tmp_path, pairs, monkeypatch, ends):

@@ -12,18 +12,19 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from jobs.ray_doors import PORTS, Door, concerns, doors
-
-JOBS = PORTS[8265]
+from jobs.ray_doors import AGENT, ASKED, Door, concerns, doors
+from jobs.ray_doors import JOB_SERVER as JOBS
 
 
 @contextmanager
-def listening(address: str, status: int, body: bytes = b"[]") -> Iterator[int]:
+def listening(address: str, status: int, body: bytes = b"[]", what: str = JOBS) -> Iterator[int]:
     """A server that answers a request for the list of jobs as Ray's does: with the list, or refusing it."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response(status if self.path == "/api/jobs/" else 404)
+            self.send_response(status if self.path == ASKED[what] else 404)
+            if status == 405:
+                self.send_header("Allow", "POST")
             self.end_headers()
             self.wfile.write(body)
 
@@ -65,6 +66,29 @@ def test_a_door_is_judged_by_its_address_and_its_answer(address, status, state, 
     """Only an answer without a token is open; only another address than loopback is the world."""
     with listening(address, status) as port:
         (concern,) = concerns({port: JOBS}, {}, {})
+    assert concern[0] == state
+    assert words in concern[1]
+
+
+def test_a_long_list_of_jobs_is_an_open_door(monkeypatch):
+    """A head that ran thousands of jobs: its first byte is enough."""
+    with listening("0.0.0.0", 200, b"[" + b'{"entrypoint": "relabel run"},' * 100_000) as port:
+        (concern,) = concerns({port: JOBS}, {}, {})
+    assert concern[0] == "warning"
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "words"),
+    [
+        (405, "warning", "agent, a node's own job server, listens on 0.0.0.0:"),
+        (401, "note", "with a token, but in clear text"),
+        (404, "note", "for other machines"),
+    ],
+)
+def test_a_nodes_agent_takes_jobs_as_well(status, state, words):
+    """It has no list to show; where it says that it only takes new jobs, it asked for no token."""
+    with listening("0.0.0.0", status, b"", AGENT) as port:
+        (concern,) = concerns({port: AGENT}, {}, {})
     assert concern[0] == state
     assert words in concern[1]
 

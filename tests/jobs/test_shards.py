@@ -7,6 +7,7 @@ import gc
 import pyarrow as pa
 import pytest
 import ray
+from ray.data.exceptions import ExecutionTimeoutError
 
 from jobs.shards import WORKER_DEATHS, Stage, _cause, _pipeline, _Worker, run_stage
 from relabel.errors import InputError, RelabelError
@@ -33,6 +34,14 @@ def test_a_shard_that_ends_its_worker_each_time_is_an_error_to_act_on():
     assert isinstance(error, RelabelError)
     assert f"judge: found a worker that ended on the same shard {WORKER_DEATHS + 1} times" in str(error)
     assert "Next: run the same command again" in str(error)
+
+
+def test_a_day_without_a_shard_is_an_error_to_act_on():
+    """Ray Data gives up by a class that is none of Ray's errors; a person is told what to look at."""
+    error = _cause(ExecutionTimeoutError("no progress"), "judge")
+    assert isinstance(error, RelabelError)
+    assert "judge: found no shard for 24 h" in str(error)
+    assert "ray status" in str(error)
 
 
 def test_our_own_error_is_found_inside_rays():

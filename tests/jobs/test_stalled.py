@@ -2,53 +2,95 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 from jobs import stalled
-from jobs.stalled import STILL_SECONDS, STILL_SHARDS, Watch, watched
+from jobs.cluster import PATIENCE_SECONDS
+from jobs.stalled import LOOKS, MOST_SECONDS, STILL_SECONDS, STILL_SHARDS, Watch, watched
 
 
 class _Clock:
+    """Time that passes while it is looked at often enough, or at once while the process is stopped."""
+
     def __init__(self):
-        self.now = 0.0
+        self.now, self.ended, self.log = 0.0, [], []
+        self.watch = Watch("judge", lambda: self.ended.append(self.now), self.log.append, lambda: self.now)
 
-    def __call__(self) -> float:
-        return self.now
+    def pass_by(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.now < end:
+            self.now = min(end, self.now + self.watch.patience / LOOKS)
+            self.watch.look()
 
-
-def _watch() -> tuple[Watch, _Clock, list[float], list[str]]:
-    clock, ended, log = _Clock(), [], []
-    return Watch("judge", lambda: ended.append(clock.now), log.append, clock), clock, ended, log
+    def shard(self, seconds: float = 1.0) -> None:
+        self.watch.finished(seconds)
 
 
 def test_nothing_is_ended_before_the_first_shard():
     """Nodes may take hours to come, and engines long to start: there is nothing to measure by."""
-    watch, clock, ended, _ = _watch()
-    clock.now = 100 * STILL_SECONDS
-    watch.look()
-    assert ended == []
+    clock = _Clock()
+    clock.pass_by(100 * STILL_SECONDS)
+    assert clock.ended == []
 
 
 def test_workers_are_ended_once_no_shard_came_for_longer_than_the_patience():
-    """And are told of; the next ones have twice as long."""
-    watch, clock, ended, log = _watch()
-    watch.finished(1.0)
-    for clock.now in (STILL_SECONDS, STILL_SECONDS + 1, 3 * STILL_SECONDS, 3 * STILL_SECONDS + 2):
-        watch.look()
-    assert ended == [STILL_SECONDS + 1, 3 * STILL_SECONDS + 2]
-    assert log[0] == "judge: no shard for 1801 s, where the slowest took 1 s: its workers are ended, others start"
+    """And are told of; the next ones have twice as long, until a shard is finished: then all is as at first."""
+    clock = _Clock()
+    clock.shard()
+    clock.pass_by(3.5 * STILL_SECONDS)
+    first, second = clock.ended
+    assert STILL_SECONDS < first <= 1.1 * STILL_SECONDS
+    assert 2 * STILL_SECONDS < second - first <= 2.2 * STILL_SECONDS
+    assert re.fullmatch(
+        r"judge: no shard for 18\d\d s, where the slowest took 1 s: its workers are ended, others start", clock.log[0]
+    )
+    clock.shard()
+    begun = clock.now
+    clock.pass_by(1.2 * STILL_SECONDS)
+    assert STILL_SECONDS < clock.ended[2] - begun <= 1.1 * STILL_SECONDS
+
+
+def test_workers_in_a_row_have_longer_up_to_an_end():
+    """Ray Data gives up after a day without a shard: workers are ended a few more times before."""
+    clock = _Clock()
+    clock.shard()
+    clock.pass_by(PATIENCE_SECONDS)
+    assert 4 <= len(clock.ended) <= 8
+    assert clock.ended[-1] - clock.ended[-2] <= 1.1 * MOST_SECONDS
 
 
 def test_each_shard_starts_the_patience_anew_and_slow_ones_make_it_longer():
-    watch, clock, ended, _ = _watch()
-    for clock.now in (0.0, 0.9 * STILL_SECONDS, 1.8 * STILL_SECONDS):
-        watch.finished(1.0)
-        watch.look()
-    watch.finished(STILL_SECONDS)
-    assert watch.patience == STILL_SHARDS * STILL_SECONDS
-    clock.now += STILL_SHARDS * STILL_SECONDS
-    watch.look()
-    assert ended == []
+    clock = _Clock()
+    for _ in range(3):
+        clock.shard()
+        clock.pass_by(0.9 * STILL_SECONDS)
+    clock.shard(STILL_SECONDS)
+    assert clock.watch.patience == STILL_SHARDS * STILL_SECONDS
+    clock.pass_by(STILL_SHARDS * STILL_SECONDS)
+    assert clock.ended == []
+
+
+def test_workers_that_start_again_have_the_time_that_the_first_ones_took():
+    """A node that comes after twenty minutes and loads a model for fifteen is no worker that stands still."""
+    clock = _Clock()
+    clock.pass_by(0.8 * STILL_SECONDS)
+    clock.shard()
+    clock.pass_by(1.5 * STILL_SECONDS)
+    assert clock.ended == []
+    clock.pass_by(0.3 * STILL_SECONDS)
+    assert len(clock.ended) == 1
+
+
+def test_time_in_which_the_driver_was_stopped_does_not_count():
+    """A container that was frozen: its workers were, too."""
+    clock = _Clock()
+    clock.shard()
+    clock.now += 10 * STILL_SECONDS
+    clock.watch.look()
+    assert clock.ended == []
+    clock.pass_by(STILL_SECONDS)
+    assert len(clock.ended) == 1
 
 
 def test_a_thread_looks_while_the_block_runs(monkeypatch):

@@ -26,7 +26,7 @@ from relabel.ledger import (
 )
 from relabel.records import QUARANTINE, Scale
 from relabel.storage import Folder
-from relabel.tables import TableWriter, read_manifest, read_whole
+from relabel.tables import TableWriter, quarantine_table, read_manifest, read_whole
 
 TASK = "task-1"
 
@@ -188,6 +188,44 @@ def test_the_index_is_not_believed_about_a_marker_that_is_not_there(indexed):
     out.remove(marker_name(7))
     out.write_bytes(part_name(8), b"shorter")
     assert set(finished_shards(out, plan)) == set(markers) - {7, 8}
+
+
+def test_a_shard_that_was_done_again_counts_by_its_own_marker(indexed, make_pairs):
+    """Its part got lost, and what was written in its place has another size than the index remembers."""
+    out, plan, markers = indexed
+    out.remove(part_name(8))
+    assert set(finished_shards(out, plan)) == set(markers) - {8}
+    again = make_pairs([("q", f"d{row}", "query", "text", 0) for row in range(plan.shards[8].rows)])
+    rows, quarantined = _judged(again)
+    marker = commit(out, plan.shards[8], TASK, rows.append_column("more", rows["doc_id"]), quarantined, {}, 0.0, 1.0)
+    assert marker.bytes != markers[8].bytes
+    assert finished_shards(out, plan) == markers | {8: marker}
+
+
+def test_a_shard_whose_quarantine_is_lost_is_done_again(tmp_path, make_pairs):
+    """Rows that were set aside are part of the books: without them the marker counts for nothing."""
+    folder, out = Folder(tmp_path / "pairs"), Folder(tmp_path / "out")
+    writer = TableWriter(folder, "pairs")
+    writer.write(make_pairs([("q", f"d{row}", "a query", "" if row == 5 else "a text", None) for row in range(9)]))
+    writer.finish()
+    plan = plan_stage(folder, out, TASK, 3)
+    _commit_all(folder, out, plan)
+    assert set(finished_shards(out, plan)) == {0, 1, 2}
+    out.remove("quarantine/part-00001.parquet")
+    assert set(finished_shards(out, plan)) == {0, 2}
+
+
+def test_quarantine_of_a_try_that_was_cut_is_gone(pairs, tmp_path):
+    """A first try set rows aside and died before its marker; the second had nothing to set aside."""
+    out = Folder(tmp_path / "out")
+    plan = plan_stage(pairs, out, TASK, 10)
+    reasons = [("kills-engine", "x")] * 3
+    left = quarantine_table(read_shard(pairs, plan.shards[1]).slice(0, 3), reasons, "part-00001.parquet:0", "judge")
+    out.write_table("quarantine/part-00001.parquet", left)
+    _commit_all(pairs, out, plan)
+    manifest = reconcile(out, plan, finished_shards(out, plan), "judgements", Scale((0, 1), 1), {})
+    assert manifest.quarantined == 0
+    assert (out / "quarantine").names() == []
 
 
 def test_few_markers_get_no_index(pairs, tmp_path):

@@ -160,9 +160,10 @@ def test_a_holder_on_another_machine_that_stands_still_is_dead(folder, quick, el
     assert "held by process 4711 on node-7" in log[0]
 
 
-def test_a_lock_that_cannot_be_read_is_watched_like_any_other(folder, quick):
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"owner": ["x"]}', b'{"owner": 1, "pid": "4711"}'])
+def test_a_lock_that_cannot_be_read_is_watched_like_any_other(folder, quick, content):
     """Whatever lies there, it is not taken for a lock that nobody holds, nor for one that lives for ever."""
-    folder.write_bytes("lock/00000002.json", b"{")
+    folder.write_bytes("lock/00000002.json", content)
     with held(folder, lambda line: None):
         assert (folder / "lock").names() == ["00000003.json"]
 

@@ -55,6 +55,26 @@ def test_a_row_that_is_no_pair_is_named(judgements, tmp_path):
         quarantined_pairs(judgements[0], Folder(tmp_path / "again"))
 
 
+def test_rows_that_the_table_does_not_count_are_refused(judgements, tmp_path):
+    """What lies in quarantine and what the manifest says must agree."""
+    folder, rows = judgements
+    more = quarantine_table(rows.slice(0, 1), [("worker-raises", "z")], "part-00000.parquet:0", "judge")
+    folder.write_table("quarantine/part-00002.parquet", more)
+    with pytest.raises(InputError, match=r"quarantine: found 3 rows; wanted the 2 that .*table\.json counts"):
+        quarantined_pairs(folder, Folder(tmp_path / "again"))
+
+
+def test_the_same_pairs_are_written_once_and_others_are_refused(judgements, tmp_path):
+    """A command given again goes on; a folder with the pairs of another table, or of a run, is not judged instead."""
+    out = Folder(tmp_path / "again")
+    first = quarantined_pairs(judgements[0], out)
+    before = out.stat("part-00000.parquet")
+    assert quarantined_pairs(judgements[0], out) == first
+    assert out.stat("part-00000.parquet") == before
+    with pytest.raises(ConfigError, match=r"holds 4 pairs of elsewhere; wanted .* the 2 quarantined pairs of .*--out"):
+        quarantined_pairs(judgements[0], Folder(tmp_path / "pairs"))
+
+
 def test_pairs_and_quarantined_exclude_each_other():
     """One source of pairs."""
     with pytest.raises(ConfigError, match="either 'pairs' or 'quarantined', not both"):

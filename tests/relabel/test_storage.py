@@ -148,6 +148,17 @@ def test_tables_are_plain_parquet(folder):
     assert folder.read_table("t.parquet", ["a"]).column_names == ["a"]
 
 
+def test_a_byte_that_changed_inside_a_table_is_found(folder):
+    """Same size, same footer: the page's checksum tells, and the error names the file and what to do."""
+    table = pa.table({"p": [number / 7 for number in range(5000)]})
+    folder.write_table("part-00000.parquet", table)
+    data = bytearray(folder.read_bytes("part-00000.parquet"))
+    data[len(data) // 3] ^= 1
+    folder.write_bytes("part-00000.parquet", bytes(data))
+    with pytest.raises(InputError, match=r"part-00000\.parquet: found bytes that are not those .* remove it"):
+        folder.read_table("part-00000.parquet")
+
+
 def test_the_same_rows_give_the_same_bytes():
     """Parquet bytes depend on rows only, not on how they were chunked."""
     whole = pa.table({"a": list(range(9000)), "b": [f"text {n % 7}" for n in range(9000)]})
