@@ -130,14 +130,14 @@ COMPARISONS = (
         "reranker-workers",
         "two one-core workers against one, 16 pairs a step",
         "≥ 1.6 ×",
-        "reranker_training --compare workers --pairs 256 --repetitions 2",
+        "reranker_training --compare workers --pairs 256 --repetitions 3",
         _ratio,
     ),
     Comparison(
         "reranker-workers-64",
         "the same, 64 pairs a step, as many as in medquad's recipe",
         "≥ 1.6 ×",
-        "reranker_training --compare workers --pairs 768 --batch 64 --warm-up 2",
+        "reranker_training --compare workers --pairs 768 --batch 64 --warm-up 2 --repetitions 3",
         _ratio,
     ),
     Comparison(
