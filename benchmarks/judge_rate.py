@@ -19,9 +19,9 @@ workloads:
   order and deduplication alone).
 
 What is timed: for the pipeline, from the moment all judge actors have their first shard to the moment the last marker
-is on disk; tokenizing, grades, checks and commits are in it, reading the first shard and everything before it is start-
-up. For the bare engine, one `generate` call over all prompts, already tokenized. Of each only the side's own turns
-count. A ratio is bare seconds / pipeline seconds, the median over repetitions.
+is on disk; tokenizing, grades, checks and commits are in it, reading the first shard and everything before it is
+start-up. For the bare engine, one `generate` call over all prompts, already tokenized. Of each only the side's own
+turns count. A ratio is bare seconds / pipeline seconds, the median over repetitions.
 
 Run: `python -m benchmarks.judge_rate --pairs 512 --repetitions 3` and `… --workload shared --pairs 300`; the last line
 is JSON.

@@ -56,7 +56,8 @@ from relabel.tables import MANIFEST, Manifest, read_manifest
 READ_TASKS = 1_000
 #: Logical CPUs of a read or a commit; different from any worker's, so that Ray does not fuse them into one task.
 IO_CPUS = 0.25
-#: How often Ray tries a shard again whose worker ended; `jobs.poison` ends the stage before.
+#: How often Ray tries a shard again whose worker ended; `jobs.poison` ends the stage before, but where its limit is
+#: larger, with very many workers.
 WORKER_DEATHS = 2 * STAGE_DEATHS
 
 

@@ -160,14 +160,12 @@ def finished_shards(out: Folder, plan: Plan) -> dict[int, Marker]:
     }
     present = (out / "markers").names(suffix=".json")
     indexed = _indexed(out) if present else {}
-    trusted = {name: indexed[name] for name in present if name in indexed and _holds(indexed[name], plan, sizes)}
-    alone = [name for name in present if name not in trusted]
-    read = zip(alone, at_once(lambda name: _read(out, f"markers/{name}"), alone), strict=True)
-    return {
-        marker.shard: marker
-        for name, marker in sorted((trusted | dict(read)).items())
-        if marker and f"markers/{name}" == marker_name(marker.shard) and _holds(marker, plan, sizes)
-    }
+    known = {name: indexed[name] for name in present if name in indexed and _holds(indexed[name], plan, sizes)}
+    alone = [name for name in present if name not in known]
+    for name, marker in zip(alone, at_once(lambda name: _read(out, f"markers/{name}"), alone), strict=True):
+        if marker and f"markers/{name}" == marker_name(marker.shard) and _holds(marker, plan, sizes):
+            known[name] = marker
+    return {marker.shard: marker for _, marker in sorted(known.items())}
 
 
 def _read(out: Folder, name: str) -> Marker | None:

@@ -169,6 +169,9 @@ def test_one_death_of_a_lost_node_costs_no_row(tmp_path, pairs):
     rows, quarantined, _ = guarded(pairs, SHARD)
     assert (rows.num_rows, set(quarantined["reason"].to_pylist())) == (98, {"empty-text"})
     assert (out / "attempts").names() == []
+    attempt = Attempt(4, running=[20, 21], whole=2, pieces=[[20, 21], [21, 24]], deaths=3)
+    attempt.died(ROWS)
+    assert (attempt.alone, attempt.poison) == ({"20": 1}, [])
 
 
 def test_deaths_of_nodes_that_were_lost_do_not_add_up(tmp_path, pairs, monkeypatch, ends):

@@ -70,7 +70,7 @@ def test_a_door_is_judged_by_its_address_and_its_answer(address, status, state, 
     assert words in concern[1]
 
 
-def test_a_long_list_of_jobs_is_an_open_door(monkeypatch):
+def test_a_long_list_of_jobs_is_an_open_door():
     """A head that ran thousands of jobs: its first byte is enough."""
     with listening("0.0.0.0", 200, b"[" + b'{"entrypoint": "relabel run"},' * 100_000) as port:
         (concern,) = concerns({port: JOBS}, {}, {})
