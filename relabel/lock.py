@@ -10,9 +10,9 @@ function of the shard alone.
 
 from __future__ import annotations
 
-import _thread
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -110,7 +110,7 @@ class Lock:
                 if _newest(self._places)[0] > self._generation:
                     self._lost = True
                     if self._in_main:
-                        _thread.interrupt_main()
+                        _interrupt_main_thread()
                     return
                 self._places.write_json(_name(self._generation), asdict(self._holder))
             except InputError:  # a store that is away is away for others as well
@@ -218,6 +218,12 @@ def _newest(places: Folder) -> tuple[int, Holder | None]:
         return max(numbers), record(Holder, values, f"{places.uri}/{name}")
     except InputError:
         return max(numbers), None
+
+
+def _interrupt_main_thread() -> None:
+    """As Ctrl-C does, also out of a call that blocks, which `_thread.interrupt_main` would let end first."""
+    if callable(signal.getsignal(signal.SIGINT)):  # where SIGINT is ignored, the next `check` tells
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
 def _name(generation: int) -> str:
