@@ -7,8 +7,8 @@ longest, its default attention. Where documents have several labelled queries, a
 (`--queries-per-document`).
 
 What is timed: `seconds` of our training record and `train_runtime` of the Trainer: the steps, without start-up or
-export. Memory is the greatest sum of all processes of a side (Ray's included). The ratio is our pairs a second over
-the Trainer's, the median over repetitions (wanted: ≥ 1.5).
+export. Memory is the greatest sum of all processes of a side (Ray's included), without the files that they map. The
+ratio is our pairs a second over the Trainer's, the median over repetitions (wanted: ≥ 1.5).
 
 Run: `python -m benchmarks.judge_training --limit 160`, or with a table of yours (`--pairs`); the last line is JSON.
 """

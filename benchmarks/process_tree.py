@@ -1,8 +1,9 @@
 """A process and everything below it; their memory, sampled while a block runs.
 
-Proportional set size (PSS) where Linux gives it: a page shared by n processes counts 1/n in each, so that the sum is
-the memory really used, Ray's shared object store included. Linux walks all pages for it and holds up the process that
-it looks at: a tenth of a second a sample for Ray with two workers of a training.
+`pss_mib` is the proportional set size: a page shared by n processes counts 1/n in each, so that the sum is the memory
+really used, files and Ray's shared object store included. Linux walks all pages for it and holds up the process that it
+looks at: a tenth of a second a sample for Ray with two workers of a training. `own_mib` leaves out mapped files, counts
+shared memory once, and reads counters: nobody waits for it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -22,8 +24,9 @@ class MemorySampler:
         >>> memory.peak(0, 10)
     """
 
-    def __init__(self, seconds: float = 1.0):
+    def __init__(self, seconds: float = 1.0, measure: Callable[[int], float] | None = None):
         self.samples: list[tuple[float, float]] = []
+        self._measure = measure or pss_mib
         self._seconds, self._stop = seconds, threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
 
@@ -52,13 +55,20 @@ class MemorySampler:
 
     def _sample(self) -> None:
         while not self._stop.is_set():
-            self.samples.append((self.now, tree_mib(os.getpid())))
+            self.samples.append((self.now, self._measure(os.getpid())))
             self._stop.wait(self._seconds)
 
 
-def tree_mib(root: int) -> float:
-    """MiB of a process and all its descendants."""
-    return sum(map(_pss_kib, tree(root))) / 1024
+def pss_mib(root: int) -> float:
+    """MiB of a process and all its descendants, by pages."""
+    return sum(_kib(process, "smaps_rollup", "Pss") for process in tree(root)) / 1024
+
+
+def own_mib(root: int) -> float:
+    """MiB of a process and all its descendants without the files that they map; shared memory counts once."""
+    processes = tree(root)
+    shared = max((_kib(process, "status", "RssShmem") for process in processes), default=0)
+    return (sum(_kib(process, "status", "RssAnon") for process in processes) + shared) / 1024
 
 
 def tree(root: int) -> list[int]:
@@ -80,9 +90,9 @@ def _parent(entry: Path) -> int:
         return -1
 
 
-def _pss_kib(process: int) -> int:
+def _kib(process: int, file: str, name: str) -> int:
     try:
-        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+        lines = Path(f"/proc/{process}/{file}").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError, PermissionError):  # it ended while we looked
         return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)

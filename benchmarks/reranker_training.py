@@ -7,8 +7,9 @@ on this machine, bfloat16 or float32; the Trainer also in the other one, and the
 `--compare workers` it is one one-core worker of ours against two, the same batch in all.
 
 What is timed: the steps alone, waiting for their rows included, from the end of the `--warm-up` steps on; on both sides
-without start-up, validation or export. Memory is the greatest sum of all processes of a side (Ray's included). Ratios
-are of pairs a second, the median over repetitions (wanted: ≥ 1.5 of the best of theirs; two workers: ≥ 1.6 of one).
+without start-up, validation or export. Memory is the greatest sum of all processes of a side (Ray's included), without
+the files that they map. Ratios are of pairs a second, the median over repetitions (wanted: ≥ 1.5 of the best of theirs;
+two workers: ≥ 1.6 of one).
 
     python -m benchmarks.reranker_training                      # pointwise: bce against BinaryCrossEntropyLoss
     python -m benchmarks.reranker_training --loss listnet       # listwise: against ListNetLoss

@@ -9,11 +9,11 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from benchmarks.process_tree import MemorySampler
+from benchmarks.process_tree import MemorySampler, own_mib
 
 #: How a side's process hands over its result.
 RESULT = "result: "
-#: Between two samples of a side's memory; each takes time from what is measured.
+#: Between two samples of a side's memory.
 SAMPLE_SECONDS = 5.0
 
 
@@ -32,7 +32,7 @@ def run_side(module: str, options: argparse.Namespace, names: Sequence[str], arg
     """
     shared = [text for name in names for text in (f"--{name.replace('_', '-')}", str(getattr(options, name)))]
     prefix = f"relabel-{module.replace('_', '-')}-"
-    with tempfile.TemporaryDirectory(prefix=prefix) as out, MemorySampler(SAMPLE_SECONDS) as memory:
+    with tempfile.TemporaryDirectory(prefix=prefix) as out, MemorySampler(SAMPLE_SECONDS, own_mib) as memory:
         before = memory.now
         command = [sys.executable, "-m", f"benchmarks.{module}", *shared, *arguments, "--out", out]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

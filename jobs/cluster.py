@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from jobs import interrupt
@@ -58,15 +58,17 @@ def _start(logical: int, log: Callable[[str], None]) -> None:
     import ray
 
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # seconds to start, and nobody takes this machine
+    os.environ.setdefault("RAY_event_stats", "0")  # Ray's own loops timed for Ray's developers, in every process
+    show_workers = os.environ.get("RELABEL_WORKER_LOGS") == "1"
     try:
-        with _patience(log):
+        with _patience(log), nullcontext() if show_workers else _no_log_monitor():
             ray.init(
                 address="local",  # never a cluster that happens to run on this machine
                 num_cpus=logical,
                 object_store_memory=LOCAL_OBJECT_STORE,
                 include_dashboard=False,
                 logging_level="WARNING",
-                log_to_driver=os.environ.get("RELABEL_WORKER_LOGS") == "1",
+                log_to_driver=show_workers,
             )
     except Exception as error:  # Ray raises the bare class
         if "timed out during startup" not in str(error):
@@ -109,6 +111,22 @@ def _patience(log: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         services.get_node = ask
+
+
+@contextmanager
+def _no_log_monitor() -> Iterator[None]:
+    """In here Ray starts no process that reads all log files ten times a second to show them to a driver.
+
+    Ray starts it also where nobody is shown anything; it takes a hundredth of a core, and a second to start.
+    """
+    from ray._private.node import Node
+
+    start = Node.start_log_monitor
+    Node.start_log_monitor = lambda self: None
+    try:
+        yield
+    finally:
+        Node.start_log_monitor = start
 
 
 def gpus() -> float:

@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 import pyarrow.compute as pc
+import pytest
 
-from benchmarks.process_tree import MemorySampler, tree_mib
+from benchmarks.process_tree import MemorySampler, own_mib, pss_mib
 from benchmarks.synthetic import write_pairs
 from relabel.storage import Folder
 from relabel.tables import read_whole
@@ -37,16 +38,17 @@ def test_rows_of_a_synthetic_query_are_contiguous(tmp_path):
     assert set(texts["query_count_distinct"].to_pylist()) == {1}
 
 
-def test_memory_of_a_child_counts():
+@pytest.mark.parametrize("measure", [pss_mib, own_mib])
+def test_memory_of_a_child_counts(measure):
     """A child that holds 200 MiB raises the tree's memory by about as much, and leaves when it ends."""
     program = "import sys; held = b'x' * (200 << 20); print(len(held), flush=True); sys.stdin.read()"
-    with MemorySampler(0.05) as memory:
-        before, first = memory.now, tree_mib(os.getpid())
+    with MemorySampler(0.05, measure) as memory:
+        before, first = memory.now, measure(os.getpid())
         child = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         child.stdout.readline()
-        held = tree_mib(os.getpid())
+        held = measure(os.getpid())
         child.communicate()
-        after = tree_mib(os.getpid())
+        after = measure(os.getpid())
     assert held - first > 190
     assert held - after > 190
     assert memory.peak(before, memory.now) < held + 50

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 from ray._private import services
 
 from jobs import cluster
+
+#: Prints the kinds of Ray's processes on this machine; what a worker prints is shown where it is wanted.
+START = """
+import time
+import ray
+from jobs.cluster import connect
+connect(lambda line: None)
+from ray._private.worker import _global_node
+print("kinds:", *sorted(_global_node.all_processes))
+ray.get(ray.remote(lambda: print("from a worker")).remote())
+time.sleep(3)
+"""
 
 
 class Clock:
@@ -56,3 +72,16 @@ def test_patience_ends(monkeypatch, clock):
     with cluster._patience(lambda line: None), pytest.raises(RuntimeError, match="no such node yet"):
         services.get_node()
     assert cluster.START_SECONDS <= clock.now < cluster.START_SECONDS + 1
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("shown", [False, True])
+def test_log_files_are_read_for_those_who_want_to_see_them(shown):
+    """Without RELABEL_WORKER_LOGS=1 nobody reads what workers print, and no process is there to read it."""
+    environment = os.environ | {"RELABEL_WORKER_LOGS": "1" if shown else "0"}
+    done = subprocess.run([sys.executable, "-c", START], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (kinds,) = (line.split()[1:] for line in done.stdout.splitlines() if line.startswith("kinds:"))
+    assert "raylet" in kinds
+    assert ("log_monitor" in kinds) is shown
+    assert ("from a worker" in done.stdout + done.stderr) is shown
