@@ -141,6 +141,13 @@ COMPARISONS = (
         _ratio,
     ),
     Comparison(
+        "reranker-workers-128",
+        "the same, 128 pairs a step",
+        "≥ 1.6 ×",
+        "reranker_training --compare workers --pairs 1280 --batch 128 --warm-up 1 --repetitions 2",
+        _ratio,
+    ),
+    Comparison(
         "data-plane",
         "a million pairs through judge and adjust with the lexical judge, memory of the second half against the first",
         "≥ 20,000 pairs/s, ≤ 1.2",
