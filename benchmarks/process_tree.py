@@ -16,49 +16,6 @@ from pathlib import Path
 from types import TracebackType
 
 
-class MemorySampler:
-    """Samples while entered; `samples` are (seconds since it started, MiB) of the whole tree.
-
-    Example:
-        >>> with MemorySampler(seconds=1) as memory: work()
-        >>> memory.peak(0, 10)
-    """
-
-    def __init__(self, seconds: float = 1.0, measure: Callable[[int], float] | None = None):
-        self.samples: list[tuple[float, float]] = []
-        self._measure = measure or pss_mib
-        self._seconds, self._stop = seconds, threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-
-    def __enter__(self) -> MemorySampler:
-        self._started, self._entered = time.monotonic(), time.time()
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    @property
-    def now(self) -> float:
-        """Seconds since it started."""
-        return time.monotonic() - self._started
-
-    def at(self, unix_time: float) -> float:
-        """A file's time in seconds since it started."""
-        return unix_time - self._entered
-
-    def peak(self, start: float, stop: float) -> float:
-        """Largest MiB between two times; where none was taken between, of the sample next to them."""
-        between = [mib for second, mib in self.samples if start <= second <= stop]
-        return max(between or [min(self.samples, key=lambda sample: abs(sample[0] - start))[1]])
-
-    def _sample(self) -> None:
-        while not self._stop.is_set():
-            self.samples.append((self.now, self._measure(os.getpid())))
-            self._stop.wait(self._seconds)
-
-
 def pss_mib(root: int) -> float:
     """MiB of a process and all its descendants, by pages."""
     return sum(_kib(process, "smaps_rollup", "Pss") for process in tree(root)) / 1024
@@ -96,3 +53,46 @@ def _kib(process: int, file: str, name: str) -> int:
     except (FileNotFoundError, ProcessLookupError, PermissionError):  # it ended while we looked
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)
+
+
+class MemorySampler:
+    """Samples while entered; `samples` are (seconds since it started, MiB) of the whole tree.
+
+    Example:
+        >>> with MemorySampler(seconds=1) as memory: work()
+        >>> memory.peak(0, 10)
+    """
+
+    def __init__(self, seconds: float = 1.0, measure: Callable[[int], float] = pss_mib):
+        self.samples: list[tuple[float, float]] = []
+        self._measure = measure
+        self._seconds, self._stop = seconds, threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> MemorySampler:
+        self._started, self._entered = time.monotonic(), time.time()
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def now(self) -> float:
+        """Seconds since it started."""
+        return time.monotonic() - self._started
+
+    def at(self, unix_time: float) -> float:
+        """A file's time in seconds since it started."""
+        return unix_time - self._entered
+
+    def peak(self, start: float, stop: float) -> float:
+        """Largest MiB between two times; where none was taken between, of the sample next to them."""
+        between = [mib for second, mib in self.samples if start <= second <= stop]
+        return max(between or [min(self.samples, key=lambda sample: abs(sample[0] - start))[1]])
+
+    def _sample(self) -> None:
+        while not self._stop.is_set():
+            self.samples.append((self.now, self._measure(os.getpid())))
+            self._stop.wait(self._seconds)

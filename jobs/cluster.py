@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from jobs import interrupt
@@ -106,27 +106,29 @@ def _patience(log: Callable[[str], None]) -> Iterator[None]:
                     told = True
                 time.sleep(0.2)
 
-    services.get_node = patient
-    try:
+    with _replaced(services, "get_node", patient):
         yield
-    finally:
-        services.get_node = ask
 
 
-@contextmanager
-def _no_log_monitor() -> Iterator[None]:
+def _no_log_monitor() -> AbstractContextManager[None]:
     """In here Ray starts no process that reads all log files ten times a second to show them to a driver.
 
     Ray starts it also where nobody is shown anything; it takes a hundredth of a core, and a second to start.
     """
     from ray._private.node import Node
 
-    start = Node.start_log_monitor
-    Node.start_log_monitor = lambda self: None
+    return _replaced(Node, "start_log_monitor", lambda self: None)
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """In here an attribute of Ray's is ours."""
+    before = getattr(owner, name)
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        Node.start_log_monitor = start
+        setattr(owner, name, before)
 
 
 def gpus() -> float:

@@ -11,16 +11,17 @@ from ray._private import services
 
 from jobs import cluster
 
-#: Prints the kinds of Ray's processes on this machine; what a worker prints is shown where it is wanted.
+#: Prints the kinds of Ray's processes on this machine, has a worker print, and stays until its input ends.
 START = """
-import time
+import select
+import sys
 import ray
 from jobs.cluster import connect
 connect(lambda line: None)
 from ray._private.worker import _global_node
-print("kinds:", *sorted(_global_node.all_processes))
+print("kinds:", *sorted(_global_node.all_processes), flush=True)
 ray.get(ray.remote(lambda: print("from a worker")).remote())
-time.sleep(3)
+select.select([sys.stdin], [], [], 120)
 """
 
 
@@ -79,9 +80,17 @@ def test_patience_ends(monkeypatch, clock):
 def test_log_files_are_read_for_those_who_want_to_see_them(shown):
     """Without RELABEL_WORKER_LOGS=1 nobody reads what workers print, and no process is there to read it."""
     environment = os.environ | {"RELABEL_WORKER_LOGS": "1" if shown else "0"}
-    done = subprocess.run([sys.executable, "-c", START], env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    (kinds,) = (line.split()[1:] for line in done.stdout.splitlines() if line.startswith("kinds:"))
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        [sys.executable, "-c", START], env=environment, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True
+    )
+    lines: list[str] = []
+    while shown and "from a worker" not in "".join(lines[-1:]):
+        lines.append(process.stdout.readline())
+        assert lines[-1], f"ended without what its worker printed: {lines}"
+    lines += process.communicate(timeout=300)[0].splitlines()
+    assert process.returncode == 0, lines
+    (kinds,) = (line.split()[1:] for line in lines if line.startswith("kinds:"))
     assert "raylet" in kinds
     assert ("log_monitor" in kinds) is shown
-    assert ("from a worker" in done.stdout + done.stderr) is shown
+    assert ("from a worker" in "".join(lines)) is shown

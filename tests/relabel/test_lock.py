@@ -171,7 +171,6 @@ def test_a_lock_that_cannot_be_read_is_watched_like_any_other(folder, quick, con
 
 def test_who_was_taken_for_dead_notices_and_stops(folder, quick):
     """A run that slept finds another's number at its next heartbeat: it is interrupted at once, and says why."""
-
     began: list[float] = []
 
     def sleep_and_be_taken_over() -> None:
