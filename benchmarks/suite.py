@@ -116,7 +116,7 @@ COMPARISONS = (
         "reranker-bce",
         "`train-reranker` against CrossEncoderTrainer, pointwise",
         "≥ 1.5 × of its better dtype",
-        "reranker_training --pairs 256",
+        "reranker_training --pairs 256 --repetitions 3",
         _ratio,
     ),
     Comparison(
