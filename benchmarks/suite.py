@@ -50,7 +50,7 @@ def _ratio(result: dict[str, Any]) -> str:
 
 
 def _alternatives(result: dict[str, Any]) -> str:
-    parts = [f"{name}: {ratio} ×" for name, ratio in result["ratios"].items()]
+    parts = [f"{name}: {ratio} ×" for name, ratio in result["ratio"].items()]
     failed = [f"{name} fails: {side['fails']}" for name, side in result["sides"].items() if "fails" in side]
     return "; ".join(parts + failed).replace("|", "\\|")
 
@@ -124,6 +124,13 @@ COMPARISONS = (
         "the same, listwise",
         "≥ 1.5 ×",
         "reranker_training --pairs 256 --repetitions 3 --loss listnet --sides ours trainer",
+        _ratio,
+    ),
+    Comparison(
+        "cores",
+        "two cores of this machine against one, in torch alone: the most that two workers could be of one",
+        "shown",
+        "cores",
         _ratio,
     ),
     Comparison(

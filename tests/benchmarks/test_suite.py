@@ -29,7 +29,7 @@ def test_a_row_says_on_which_machine():
     """Rows of one machine share a letter, those of another have theirs."""
     record = {}
     for comparison, cores in zip(COMPARISONS[:3], (2, 16, 2), strict=True):
-        result = {"ratio": 2.0, "ratios": {}, "sides": {}, "machine": {"cores": cores}}
+        result = {"ratio": {"a": 2.0}, "sides": {}, "machine": {"cores": cores}}
         record[comparison.name] = {"at": "2026-01-02T03:04:05", "command": "python", "result": result}
     lines = rendered(record).splitlines()
     assert [line.split(" | ")[-2] for line in lines[2:5]] == ["A", "B", "A"]
