@@ -1,7 +1,7 @@
 """All comparisons in one go: each benchmark in a process of its own, one after another, their JSON kept, a table made.
 
-`docs/benchmarks.json` keeps the last result of each comparison with its date and command; the table of
-`docs/benchmarks.md` is made of it and of nothing else. One that was not asked for keeps the result that it had.
+`docs/benchmarks.json` keeps the last result of each comparison on each kind of machine with its date and command; the
+table of `docs/benchmarks.md` is made of it and of nothing else. One that was not asked for keeps the results it had.
 
 Run: `python -m benchmarks.suite` (about three hours on two cores), `… --only data-plane judge-alike`, `… --list`.
 """
@@ -207,19 +207,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(failed)
 
 
-def recorded() -> dict[str, Any]:
-    """Name of a comparison → when it ran, by which command, its JSON."""
+def recorded() -> dict[str, list[dict[str, Any]]]:
+    """Name of a comparison → for each kind of machine when it ran, by which command, its JSON."""
     return json.loads(RECORD.read_text()) if RECORD.exists() else {}
 
 
 def keep(comparison: Comparison, result: dict[str, Any]) -> None:
-    """Add a result to the record as it is now: another suite may have added to it while this one ran."""
+    """Add a result to the record as it is now: another suite may have added to it while this one ran.
+
+    It takes the place of the one that was measured on the same kind of machine.
+    """
     entry = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": f"python -m benchmarks.{comparison.arguments}",
         "result": result,
     }
-    record = recorded() | {comparison.name: entry}
+    record = recorded()
+    others = [old for old in record.get(comparison.name, []) if old["result"]["machine"] != result["machine"]]
+    record[comparison.name] = [*others, entry]
     RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -238,26 +243,25 @@ def run(comparison: Comparison) -> dict[str, Any] | None:
     return json.loads(last)
 
 
-def rendered(record: dict[str, Any]) -> str:
-    """The record as a Markdown table, a row for every comparison; below it what machine each letter of a row is."""
+def rendered(record: dict[str, list[dict[str, Any]]]) -> str:
+    """The record as a Markdown table, a row for every comparison and machine; below it what machine each letter is."""
     lines = ["| what | promised | found | holds | when, load | on | command |", "|---|---|---|---|---|---|---|"]
     machines: list[dict[str, Any]] = []
     for comparison in COMPARISONS:
-        command = f"`python -m benchmarks.{comparison.arguments}`"
+        about, promise = comparison.about, comparison.promise
         if comparison.name not in record:
-            lines.append(f"| {comparison.about} | {comparison.promise} | not run yet | | | | {command} |")
-            continue
-        entry = record[comparison.name]
-        result = entry["result"]
-        holds = result.get("holds")
-        held = all(holds.values()) if isinstance(holds, dict) else holds
-        when = f"{entry['at'][:10]}, {result.get('load_average', 0):.1f}"
-        machine = result["machine"]
-        if machine not in machines:
-            machines.append(machine)
-        where, command = _letter(machines.index(machine)), f"`{entry['command']}`"
-        cells = [comparison.about, comparison.promise, comparison.found(result), HELD[held], when, where, command]
-        lines.append(f"| {' | '.join(cells)} |")
+            command = f"`python -m benchmarks.{comparison.arguments}`"
+            lines.append(f"| {about} | {promise} | not run yet | | | | {command} |")
+        for entry in record.get(comparison.name, []):
+            result = entry["result"]
+            machine, holds = result["machine"], result.get("holds")
+            if machine not in machines:
+                machines.append(machine)
+            held = all(holds.values()) if isinstance(holds, dict) else holds
+            when = f"{entry['at'][:10]}, {result.get('load_average', 0):.1f}"
+            where, command = _letter(machines.index(machine)), f"`{entry['command']}`"
+            cells = [about, promise, comparison.found(result), HELD[held], when, where, command]
+            lines.append(f"| {' | '.join(cells)} |")
     for number, machine in enumerate(machines):
         lines += ["", f"{_letter(number)}: {', '.join(f'{name} {value}' for name, value in machine.items())}."]
     return "\n".join(lines)
