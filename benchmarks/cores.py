@@ -3,8 +3,7 @@
 One process bound to the first core, one bound to the second, then both at once, each with the forward and backward
 pass of the same encoder in torch alone: no exchange, no optimizer, no Ray. They take turns, so that what slows the
 machine slows all. What is short of twice is the machine's: cores that share a physical one, caches and memory that both
-read, a clock that falls when a neighbour wakes. The ratio:
-both together over the mean of each alone.
+read, a clock that falls when a neighbour wakes. The ratio is both together over the mean of each alone.
 
     python -m benchmarks.cores
 
@@ -37,12 +36,14 @@ def main(arguments: list[str] | None = None) -> dict:
     if len(cores) < 2:
         raise SystemExit(f"this process may use core {cores[0]} alone, two are wanted: run it where it has two")
     start = multiprocessing.get_context("spawn")
+    model = str(local_model(options.model))
     ends, workers = [], []
     for core in cores:
         ours, theirs = start.Pipe()
-        own = (theirs, core, str(local_model(options.model)), options.pairs, options.tokens)
+        own = (theirs, core, model, options.pairs, options.tokens)
         workers.append(start.Process(target=_work, args=own, daemon=True))
         workers[-1].start()
+        theirs.close()  # so that a worker that dies is the end of its pipe, not a wait for ever
         ends.append(ours)
     for end in ends:
         end.recv()
