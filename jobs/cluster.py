@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from jobs import interrupt
@@ -20,6 +21,8 @@ LOCAL_OBJECT_STORE = 1 << 30
 PATIENCE_SECONDS = 24 * 3600
 #: Seconds that a local Ray has to start in.
 START_SECONDS = 180
+#: How often a local Ray is started whose node ends by itself before it is up.
+START_TRIES = 4
 #: Workers in a row that may die while they start, e.g. with their node, before a stage fails.
 START_DEATHS = 3
 
@@ -53,44 +56,70 @@ def _start(logical: int, log: Callable[[str], None]) -> None:
     """Start Ray here.
 
     Raises:
-        RelabelError: where it does not come up within `START_SECONDS`.
+        RelabelError: where it does not come up within `START_SECONDS`, or its node ends in each of `START_TRIES`.
     """
     import ray
 
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # seconds to start, and nobody takes this machine
     os.environ.setdefault("RAY_event_stats", "0")  # Ray's own loops timed for Ray's developers, in every process
     show_workers = os.environ.get("RELABEL_WORKER_LOGS") == "1"
-    try:
-        with _patience(log), nullcontext() if show_workers else _no_log_monitor():
-            ray.init(
-                address="local",  # never a cluster that happens to run on this machine
-                num_cpus=logical,
-                object_store_memory=LOCAL_OBJECT_STORE,
-                include_dashboard=False,
-                logging_level="WARNING",
-                log_to_driver=show_workers,
-            )
-    except Exception as error:  # Ray raises the bare class
-        if "timed out during startup" not in str(error):
-            raise
-        raise RelabelError(
-            "Ray on this machine",
-            f"no start within {START_SECONDS} s",
-            "a machine that is not wholly taken by other work",
-            "let the other work end and give the same command again: what is finished is kept",
-        ) from None
+    for tried in range(1, START_TRIES + 1):
+        try:
+            with _patience(log), nullcontext() if show_workers else _no_log_monitor():
+                ray.init(
+                    address="local",  # never a cluster that happens to run on this machine
+                    num_cpus=logical,
+                    object_store_memory=LOCAL_OBJECT_STORE,
+                    include_dashboard=False,
+                    logging_level="WARNING",
+                    log_to_driver=show_workers,
+                )
+            return
+        except _NodeEnded as ended:
+            if tried == START_TRIES:
+                raise RelabelError(
+                    "Ray on this machine",
+                    f"a node that ended {tried} times while it started, at last with {ended}",
+                    "a node that comes up",
+                    "let other work on this machine end, or mend what is said there, and give the same command again",
+                ) from None
+            log("ray: its node ended while it started, which happens on a busy machine; starting it again")
+        except Exception as error:  # Ray raises the bare class
+            if "timed out during startup" not in str(error):
+                raise
+            raise RelabelError(
+                "Ray on this machine",
+                f"no start within {START_SECONDS} s",
+                "a machine that is not wholly taken by other work",
+                "let the other work end and give the same command again: what is finished is kept",
+            ) from None
+
+
+class _NodeEnded(Exception):
+    """Ray's node ended before it was up; its last words."""
 
 
 @contextmanager
 def _patience(log: Callable[[str], None]) -> Iterator[None]:
     """In here Ray waits `START_SECONDS` for its own node to come up, not the 30 s that it has no setting for.
 
-    On a busy machine its agents take longer to import what they need, and a new try would begin from nothing.
+    On a busy machine its agents take longer to import what they need, and a new try would begin from nothing. A node
+    whose agents take more than 15 s each ends itself, though, and has no setting for that either.
+
+    Raises:
+        _NodeEnded: where the node has ended, which is looked at after each of Ray's own looks, half a minute long; its
+            other processes are ended, too.
     """
     from ray._private import services
+    from ray._private.node import Node
 
-    ask = services.get_node
+    ask, start = services.get_node, Node.start_raylet
     begun = time.monotonic()
+    nodes: list[Node] = []
+
+    def noted(node: Node, *arguments: Any, **options: Any) -> None:
+        start(node, *arguments, **options)
+        nodes.append(node)
 
     def patient(*arguments: Any, **options: Any) -> Any:
         told = False
@@ -98,6 +127,8 @@ def _patience(log: Callable[[str], None]) -> Iterator[None]:
             try:
                 return ask(*arguments, **options)
             except RuntimeError:
+                for node in nodes:
+                    _check_alive(node)
                 waited = time.monotonic() - begun
                 if waited > START_SECONDS:
                     raise
@@ -106,8 +137,18 @@ def _patience(log: Callable[[str], None]) -> Iterator[None]:
                     told = True
                 time.sleep(0.2)
 
-    with _replaced(services, "get_node", patient):
+    with _replaced(services, "get_node", patient), _replaced(Node, "start_raylet", noted):
         yield
+
+
+def _check_alive(node: Any) -> None:
+    """Raises `_NodeEnded` where the node's raylet has ended, once the node's other processes are ended."""
+    if not any(kind == "raylet" for kind, _ in node.dead_processes()):
+        return
+    node.kill_all_processes(check_alive=False, wait=True)
+    log = Path(node.get_logs_dir_path()) / "raylet.err"
+    said = log.read_text("utf-8", "replace").splitlines() if log.exists() else []
+    raise _NodeEnded(said[0][-500:] if said else f"no word in {log}")
 
 
 def _no_log_monitor() -> AbstractContextManager[None]:

@@ -63,6 +63,11 @@ class State:
     step_seconds: list[float] = field(default_factory=list)
     sessions: int = 0
 
+    def stale(self, patience: int | None) -> bool:
+        """Whether the last `patience` validations brought no better step; None waits for ever."""
+        since = sum(one["step"] > (self.best_step or 0) for one in self.validations)
+        return patience is not None and bool(self.best_step) and since >= patience
+
 
 def checkpoint_name(step: int) -> str:
     return f"step-{step:08d}"

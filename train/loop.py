@@ -248,8 +248,7 @@ class _Training:
     @property
     def stopped(self) -> bool:
         """Whether the last `patience` validations, which all ranks and a resumed run know alike, brought nothing."""
-        since = sum(one["step"] > (self.state.best_step or 0) for one in self.state.validations)
-        return self.config.patience is not None and bool(self.state.best_step) and since >= self.config.patience
+        return self.state.stale(self.config.patience)
 
     def _check_position(self, rows: pa.Table, number: int) -> None:
         expected = number * self.config.batch + np.arange(self.ranks.rank, self.config.batch, self.ranks.count)

@@ -7,19 +7,39 @@ import subprocess
 import sys
 
 import pytest
+import ray
 from ray._private import services
 
 from jobs import cluster
+from relabel.errors import RelabelError
 
-#: Prints the kinds of Ray's processes on this machine, has a worker print, and stays until its input ends.
+STARTED_AGAIN = "ray: its node ended while it started, which happens on a busy machine; starting it again"
+
+#: Kills as many of Ray's nodes as it is told, each while it starts. Prints the kinds of Ray's processes on this
+#: machine, has a worker print, and stays until its input ends.
 START = """
 import select
 import sys
+import threading
+import time
+import psutil
 import ray
 from jobs.cluster import connect
-connect(lambda line: None)
+
+def children(name):
+    return [child for child in psutil.Process().children() if child.name() == name and child.status() != "zombie"]
+
+def kill(nodes):
+    for _ in range(nodes):
+        while not (found := children("raylet")):
+            time.sleep(0.01)
+        found[0].kill()
+        found[0].wait()
+
+threading.Thread(target=kill, args=(int(sys.argv[1]),)).start()
+connect(print)
 from ray._private.worker import _global_node
-print("kinds:", *sorted(_global_node.all_processes), flush=True)
+print("kinds:", *sorted(_global_node.all_processes), "servers:", len(children("gcs_server")), flush=True)
 ray.get(ray.remote(lambda: print("from a worker")).remote())
 select.select([sys.stdin], [], [], 120)
 """
@@ -75,15 +95,32 @@ def test_patience_ends(monkeypatch, clock):
     assert cluster.START_SECONDS <= clock.now < cluster.START_SECONDS + 1
 
 
+def test_a_node_that_ends_each_time_is_told(monkeypatch):
+    """The last words of the last one, and what to do; no more tries than promised."""
+    tries: list[dict] = []
+
+    def init(**options: object) -> None:
+        tries.append(options)
+        raise cluster._NodeEnded(f"Timed out waiting for file {len(tries)}")
+
+    monkeypatch.setattr(ray, "init", init)
+    log: list[str] = []
+    said = "found a node that ended 4 times while it started, at last with Timed out waiting for file 4; wanted"
+    with pytest.raises(RelabelError, match=said):
+        cluster._start(2, log.append)
+    assert len(tries) == cluster.START_TRIES == 4
+    assert log == [STARTED_AGAIN] * 3
+
+
 @pytest.mark.integration
-@pytest.mark.parametrize("shown", [False, True])
-def test_log_files_are_read_for_those_who_want_to_see_them(shown):
-    """Without RELABEL_WORKER_LOGS=1 nobody reads what workers print, and no process is there to read it."""
+@pytest.mark.parametrize(("shown", "ended"), [(False, 0), (True, 0), pytest.param(False, 1, marks=pytest.mark.long)])
+def test_ray_starts_here(shown, ended):
+    """Without RELABEL_WORKER_LOGS=1 nobody reads what workers print, and no process is there to read it. Where Ray's
+    node ends while it starts, another comes up, and nothing of the first is left."""
     environment = os.environ | {"RELABEL_WORKER_LOGS": "1" if shown else "0"}
+    command = [sys.executable, "-c", START, str(ended)]
     pipe = subprocess.PIPE
-    process = subprocess.Popen(
-        [sys.executable, "-c", START], env=environment, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True
-    )
+    process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True)
     lines: list[str] = []
     while shown and "from a worker" not in "".join(lines[-1:]):
         lines.append(process.stdout.readline())
@@ -92,5 +129,7 @@ def test_log_files_are_read_for_those_who_want_to_see_them(shown):
     assert process.returncode == 0, lines
     (kinds,) = (line.split()[1:] for line in lines if line.startswith("kinds:"))
     assert "raylet" in kinds
+    assert kinds[-2:] == ["servers:", "1"]
     assert ("log_monitor" in kinds) is shown
     assert ("from a worker" in "".join(lines)) is shown
+    assert [line for line in lines if "starting it again" in line] == [STARTED_AGAIN] * ended, lines

@@ -39,6 +39,7 @@ def _interrupted(process: subprocess.Popen, log: Path, moment: Callable[[], bool
     return log.read_text()
 
 
+@pytest.mark.long
 def test_interrupted_judge_says_how_to_go_on(tmp_path, make_pairs):
     """SIGINT gives exit code 130 and the command to resume; the same command then finishes the table."""
     write_pairs(Folder(tmp_path / "pairs"), make_pairs([(f"q{i}", "d", f"query {i}", "a b c", 0) for i in range(4000)]))

@@ -60,6 +60,7 @@ def test_killed_runs_end_like_an_undisturbed_one(tmp_path, make_pairs, rows):
     assert read_manifest(killed, "judgements").quarantined == len(bad)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_killed_vllm_runs_end_like_an_undisturbed_one(tmp_path, make_pairs, rows):
     """With the real model in vLLM: killed after the first shard and resumed, every log-probability is the same."""

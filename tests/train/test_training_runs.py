@@ -188,6 +188,7 @@ def test_killed_training_goes_on_with_the_same_batches(killed, reference):
     np.testing.assert_allclose(scores(out), scores(reference[0]), atol=2e-3)
 
 
+@pytest.mark.long
 def test_other_number_of_workers(killed, reference, place):
     """Resumed with another number of workers: weights are kept, the optimizer starts anew, and the log says so."""
     _, config, step, copy = killed
@@ -217,6 +218,7 @@ def test_diverging_training_stops(place, ray_session):
     assert not out.exists("training.json")
 
 
+@pytest.mark.long
 def test_training_stops_early(place, ray_session):
     """Where two validations in a row bring nothing better, training ends there and the best step is exported."""
     log: list[str] = []
