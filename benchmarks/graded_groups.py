@@ -29,7 +29,7 @@ def write_graded(out: Folder, pairs: int, kind: Literal["labels", "pairs"] = "la
     """Write about `pairs` graded pairs in whole groups, the queries in turn; returns where the texts come from.
 
     Args:
-        kind: of the table: `labels` trains a re-ranker, `pairs` a judge.
+        kind: of the table: `labels` trains a re-ranker, on degrees from 0 to 1; `pairs` a judge, on the grades.
     """
     data = Path(os.environ.get("RELABEL_DATA", "shared/data"))
     here = all((data / year / "corpus.jsonl").exists() for year in YEARS)
@@ -44,7 +44,7 @@ def write_graded(out: Folder, pairs: int, kind: Literal["labels", "pairs"] = "la
         ]
     groups = sorted(groups, key=lambda group: group[0])[: max(1, pairs // GROUP)]
     rows = [
-        _row(f"q{group}", number, query, document_text(*texts), grade)
+        _row(f"q{group}", number, query, document_text(*texts), SCALE.degree(grade) if kind == "labels" else grade)
         for group, (_, query, documents) in enumerate(groups)
         for number, (*texts, grade) in enumerate(documents)
     ]
@@ -54,10 +54,10 @@ def write_graded(out: Folder, pairs: int, kind: Literal["labels", "pairs"] = "la
     return "TREC DL 2019 and 2020" if here else "the demo's collection"
 
 
-def _row(query_id: str, number: int, query: str, text: str, grade: int) -> dict:
+def _row(query_id: str, number: int, query: str, text: str, label: float) -> dict:
     fixed = {"label_source": "human", "original_source": "human", "weight": 1.0, "rule": "keep", "action": "kept"}
     about = {"query_id": query_id, "doc_id": f"{query_id}d{number}", "query": query, "title": "", "text": text}
-    return fixed | about | {"label": SCALE.degree(grade)}
+    return fixed | about | {"label": label}
 
 
 def _trec(folder: Path) -> list[tuple[str, list[tuple[str, str, int]]]]:
