@@ -261,7 +261,12 @@ def bare_side(folder: Path) -> None:
 
 
 def as_it_comes_side(folder: Path) -> None:
-    """vLLM in a process without Ray, with its own choices but for the cache, which would take most of the memory."""
+    """vLLM in a process without Ray, with its own choices but for two.
+
+    Its cache would take most of the memory; and its engine, a process of its own, may take as long for a batch as it
+    likes: it is stopped in the midst of it for as long as the others' turns are.
+    """
+    os.environ["VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS"] = str(24 * 3600)
     work = _work(folder)
     options = {"model": str(local_model(work.config.model)), "max_model_len": work.longest}
     if not work.config.on_gpu:
