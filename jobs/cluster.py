@@ -19,7 +19,7 @@ from relabel.hardware import cores
 LOCAL_OBJECT_STORE = 1 << 30
 #: Seconds without any progress after which Ray Data gives up: a shard may be slow, GPUs may take hours to come.
 PATIENCE_SECONDS = 24 * 3600
-#: Seconds that a local Ray has to start in.
+#: Seconds that a local Ray has to start in, each time that it is tried.
 START_SECONDS = 180
 #: How often a local Ray is started whose node ends by itself before it is up.
 START_TRIES = 4

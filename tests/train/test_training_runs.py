@@ -188,7 +188,6 @@ def test_killed_training_goes_on_with_the_same_batches(killed, reference):
     np.testing.assert_allclose(scores(out), scores(reference[0]), atol=2e-3)
 
 
-@pytest.mark.long
 def test_other_number_of_workers(killed, reference, place):
     """Resumed with another number of workers: weights are kept, the optimizer starts anew, and the log says so."""
     _, config, step, copy = killed
