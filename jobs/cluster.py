@@ -49,7 +49,7 @@ def connect(log: Callable[[str], None] = print) -> None:
         _start(logical, log)
         log(f"ray: started here with {logical} logical CPUs (2 × {cores()} cores + 2 for reads and writes)")
     interrupt.listen()
-    _settle_data()
+    _settle_data(here=not address)
 
 
 def _start(logical: int, log: Callable[[str], None]) -> None:
@@ -192,9 +192,15 @@ def with_gpus(config, needed: int):
     return config
 
 
-def _settle_data() -> None:
-    """Ray Data as our shards need it: one block a shard, actors that are started again, quiet."""
+def _settle_data(here: bool) -> None:
+    """Ray Data as our shards need it: one block a shard, actors that are started again, quiet.
+
+    Args:
+        here: whether the driver shares its cores with the workers; a cluster's has a machine without any.
+    """
     import ray.data
+
+    from jobs.driver_loop import SleepsWithoutNews
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
@@ -207,6 +213,7 @@ def _settle_data() -> None:
     context.execution_no_progress_timeout_s = PATIENCE_SECONDS
     context.execution_options.verbose_progress = False
     context.print_on_execution_start = False
+    context.custom_execution_callback_classes = [SleepsWithoutNews] if here else []
 
 
 def _short(resources: dict[str, float]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import time
 
 import pyarrow as pa
 import pytest
 import ray
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data.exceptions import ExecutionTimeoutError
 
 from jobs.shards import WORKER_DEATHS, Stage, _cause, _pipeline, _Worker, run_stage
@@ -91,3 +93,34 @@ def test_a_failed_stage_frees_its_actors(ray_session, make_pairs, tmp_path):
         wait_for(lambda: not actors.now(), "the end of the actors", 30)
     finally:
         gc.enable()
+
+
+class _Slow:
+    """A worker that takes long for a shard, and returns its rows."""
+
+    def __call__(self, pairs: pa.Table, shard: Shard) -> tuple[pa.Table, pa.Table, dict]:
+        time.sleep(8)
+        return pairs, pairs.slice(0, 0), {}
+
+
+class _Looks(ExecutionCallback):
+    """Counts the looks of Ray Data's loop."""
+
+    count = 0
+
+    def on_execution_step(self, executor) -> None:
+        _Looks.count += 1
+
+
+@pytest.mark.integration
+def test_the_drivers_loop_sleeps_while_no_shard_comes(ray_session, make_pairs, tmp_path, monkeypatch):
+    """Looks that find nothing take time from the engines: Ray Data alone would look seven times a second or more."""
+    context = ray.data.DataContext.get_current()
+    classes = [*context.custom_execution_callback_classes, _Looks]
+    monkeypatch.setattr(context, "custom_execution_callback_classes", classes)
+    pairs, out = Folder(tmp_path / "pairs"), Folder(tmp_path / "out")
+    write_pairs(pairs, make_pairs([(f"q{row}", f"d{row}", "what", "a text", 1) for row in range(4)]))
+    stage = Stage("judge", "pairs", "task", _Slow, {}, 2, None, {}, lambda markers: {})
+    begun = time.monotonic()
+    assert run_stage(stage, pairs, out, lambda line: None).rows == 4
+    assert 10 < _Looks.count < 4 * (time.monotonic() - begun)
