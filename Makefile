@@ -4,6 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 LOCK := locks/cpu.txt
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 
 .PHONY: demo test test-unit test-long chaos environment lint lock lock-gpu benchmarks clean
 

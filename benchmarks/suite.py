@@ -51,6 +51,12 @@ def _ratio(result: dict[str, Any]) -> str:
 
 def _alternatives(result: dict[str, Any]) -> str:
     parts = [f"{name}: {ratio} ×" for name, ratio in result["ratio"].items()]
+    replies = result["sides"].get("one_by_one", {})
+    if "tokens_a_reply" in replies:
+        parts.append(
+            f"{replies['pairs']} pairs one by one, replies of {replies['tokens_a_reply']:.0f} tokens, "
+            f"{replies['replies_with_a_grade']} with a grade"
+        )
     failed = [f"{name} fails: {side['fails']}" for name, side in result["sides"].items() if "fails" in side]
     return "; ".join(parts + failed).replace("|", "\\|")
 
@@ -258,7 +264,8 @@ def rendered(record: dict[str, list[dict[str, Any]]]) -> str:
             if machine not in machines:
                 machines.append(machine)
             held = all(holds.values()) if isinstance(holds, dict) else holds
-            when = f"{entry['at'][:10]}, {result.get('load_average', 0):.1f}"
+            load = f", {result['load_average']:.1f}" if "load_average" in result else ""
+            when = f"{entry['at'][:10]}{load}"
             where, command = _letter(machines.index(machine)), f"`{entry['command']}`"
             cells = [about, promise, comparison.found(result), HELD[held], when, where, command]
             lines.append(f"| {' | '.join(cells)} |")

@@ -30,14 +30,25 @@ CHANGE = "change.json"
 
 
 class AdjustWorker:
-    """A rule in an actor: one shard of pairs in, its labels out."""
+    """A rule in an actor: one shard of pairs in, its labels out.
+
+    Args:
+        planned: rows in all and rows a shard where the judgements were planned over the same shards of the same pairs;
+            else all judgements go into memory.
+    """
 
     def __init__(
-        self, judgements: str, aligned: bool, rule: Rule, pairs_scale: Scale | None, judge_scale: Scale, judge: str
+        self,
+        judgements: str,
+        planned: tuple[int, int] | None,
+        rule: Rule,
+        pairs_scale: Scale | None,
+        judge_scale: Scale,
+        judge: str,
     ):
-        self._judgements, self._aligned = Folder(judgements), aligned
+        self._judgements, self._planned = Folder(judgements), planned
         self._rule, self._scales, self._judge = rule, (pairs_scale, judge_scale), judge
-        self._whole = None if aligned else read_whole(self._judgements, "judgements")
+        self._whole = None if planned else read_whole(self._judgements, "judgements")
 
     def __call__(self, pairs: pa.Table, shard: Shard) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
         judged = self._of(pairs, shard)
@@ -45,9 +56,13 @@ class AdjustWorker:
         return labels, QUARANTINE.empty_table(), {"actions": counted(labels["action"])}
 
     def _of(self, pairs: pa.Table, shard: Shard) -> pa.Table:
-        if self._aligned:
-            return self._judgements.read_table(part_name(shard.index), JUDGEMENTS.names)
-        return judgements_of(pairs, self._whole)
+        if not self._planned:
+            return judgements_of(pairs, self._whole)
+        judged = self._judgements.read_table(part_name(shard.index), JUDGEMENTS.names)
+        rows, a_shard = self._planned
+        if pairs.num_rows < min(a_shard, rows - shard.index * a_shard):  # a piece of it, or without rows set aside
+            return judgements_of(pairs, judged)
+        return judged
 
 
 def adjust(config: AdjustConfig, out: Folder, log: Callable[[str], None] = print) -> Manifest:
@@ -86,7 +101,7 @@ def adjust(config: AdjustConfig, out: Folder, log: Callable[[str], None] = print
         worker=AdjustWorker,
         arguments={
             "judgements": judgements.uri,
-            "aligned": plan is not None,
+            "planned": (plan.rows, plan.shard_rows) if plan else None,
             "rule": rule,
             "pairs_scale": scale,
             "judge_scale": judged.scale,

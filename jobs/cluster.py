@@ -196,7 +196,7 @@ def _settle_data(here: bool) -> None:
     """Ray Data as our shards need it: one block a shard, actors that are started again, quiet.
 
     Args:
-        here: whether the driver shares its cores with the workers; a cluster's has a machine without any.
+        here: whether Ray was started here, so that this process shares its cores with the workers.
     """
     import ray.data
 

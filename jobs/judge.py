@@ -230,13 +230,9 @@ def summary(markers: list[Marker]) -> dict[str, Any]:
     }
 
 
-def _by_vllm(config: JudgeConfig) -> bool:
-    return config.engine == "vllm" or (config.engine == "classifier" and classifier.runner(config) == "vllm")
-
-
 def actor_environment(config: JudgeConfig) -> dict[str, str]:
     """Environment variables of the judge's actors: those of vLLM where it computes."""
-    if not any(_by_vllm(one) for one in computing(config)):
+    if not served_by_vllm(config):
         return {}
     from relabel.engine import environment
 

@@ -2,7 +2,8 @@
 
 Three kinds: bytes that are no UTF-8; rows for which the worker raises; rows that end the worker's process or engine. Of
 the last, what is being tried is written to `attempts/NNNNN.json` beside the markers, since the process that tries does
-not live to tell. Only a worker that was started again reads and writes there: an undisturbed stage pays nothing.
+not live to tell. Only a worker that was started again, or whose engine is dead, writes there: an undisturbed stage pays
+nothing.
 
 Once the rows are known the shard's other rows are worked on in one call, so that they get what they would get in a run
 in which those rows are refused without harm.
@@ -26,6 +27,7 @@ from relabel.engine import EngineDead
 from relabel.errors import InputError, RelabelError, in_short
 from relabel.ledger import Segment, Shard
 from relabel.storage import Folder
+from relabel.storage_errors import is_missing
 from relabel.untrusted import record
 
 #: Deaths of workers in one stage before it fails, and the same a worker where there are many: nodes that are lost take
@@ -213,10 +215,7 @@ class Guarded:
             )
 
     def _read(self, shard: Shard) -> Attempt:
-        try:
-            return _attempt(self._out, _name(shard.index))
-        except InputError:  # none yet
-            return Attempt(shard.index)
+        return _attempt(self._out, _name(shard.index)) or Attempt(shard.index)
 
     def _write(self, attempt: Attempt) -> None:
         self._out.write_json(_name(attempt.shard), asdict(attempt))
@@ -234,11 +233,19 @@ def forgive(out: Folder) -> None:
 
 
 def _attempts(out: Folder) -> list[Attempt]:
-    return [_attempt(out, f"attempts/{name}") for name in (out / "attempts").names(suffix=".json")]
+    found = (_attempt(out, f"attempts/{name}") for name in (out / "attempts").names(suffix=".json"))
+    return [attempt for attempt in found if attempt]
 
 
-def _attempt(out: Folder, name: str) -> Attempt:
-    return record(Attempt, out.read_json(name), f"{out.uri}/{name}")
+def _attempt(out: Folder, name: str) -> Attempt | None:
+    """None where there is none, or none any more: a worker that finishes its shard removes its own."""
+    try:
+        values = out.read_json(name)
+    except InputError as error:
+        if is_missing(error):
+            return None
+        raise
+    return record(Attempt, values, f"{out.uri}/{name}")
 
 
 def _name(shard: int) -> str:

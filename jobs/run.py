@@ -42,7 +42,7 @@ from relabel.agreement.measure_judge import AGREEMENT
 from relabel.calibration.record import CALIBRATION
 from relabel.errors import ConfigError
 from relabel.evidence.evaluate import METRICS
-from relabel.lock import held
+from relabel.lock import held, still_held
 from relabel.prepare import PrepareConfig
 from relabel.promises.kept import PROMISES
 from relabel.report.build import build_report
@@ -145,6 +145,7 @@ class Run:
         self._write()
 
     def _write(self) -> None:
+        still_held(self.folder)
         self.folder.write_json(RECORD, self._record)
 
 

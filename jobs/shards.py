@@ -59,6 +59,8 @@ IO_CPUS = 0.25
 #: How often Ray tries a shard again whose worker ended; `jobs.poison` ends the stage before, but where its limit is
 #: larger, with very many workers.
 WORKER_DEATHS = 2 * STAGE_DEATHS
+#: Characters of what Ray says of a worker's end that are shown; of an error while it started, the last.
+SAID = 400
 
 
 class ShardWorker(Protocol):
@@ -370,10 +372,18 @@ def _cause(error: BaseException, stage: str) -> BaseException:
         # Ray's wrapper is an instance of what it wraps as well, with a traceback for a text.
         if isinstance(seen, RelabelError) and not isinstance(seen, ray.exceptions.RayTaskError):
             return seen
+        if isinstance(seen, ray.exceptions.RayActorError) and seen.actor_init_failed:
+            return RelabelError(
+                stage,
+                f"workers that could not start ({str(seen).strip()[-SAID:]})",
+                "workers that start",
+                "mend what is said there (memory for the model and its cache, versions), then run the same command "
+                "again; RELABEL_WORKER_LOGS=1 shows what workers print",
+            )
         if isinstance(seen, ray.exceptions.RayActorError):
             return RelabelError(
                 stage,
-                f"a worker that ended on the same shard {WORKER_DEATHS + 1} times ({str(seen).strip()[:400]})",
+                f"a worker that ended on the same shard {WORKER_DEATHS + 1} times ({str(seen).strip()[:SAID]})",
                 "workers that live through each shard",
                 "run the same command again: finished shards are kept; RELABEL_WORKER_LOGS=1 shows what workers print",
             )

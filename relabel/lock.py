@@ -4,8 +4,8 @@ A lock is a file `lock/NNNNNNNN.json` that says who holds it and counts heartbea
 number, which a store lets only one do. Who finds a holder does not compare clocks, which may jump and differ: on the
 holder's own machine the kernel tells whether its process lives; elsewhere the file is watched, and a holder whose
 count stands still for `DEAD` seconds is dead. A holder that was taken for dead and was not (its machine slept) finds
-the higher number at its next heartbeat and stops; what both wrote meanwhile is the same, since a shard's rows are a
-function of the shard alone.
+another's number, or none since the other has ended, at its next heartbeat and stops. Shards that both wrote meanwhile
+are the same, since a shard's rows are a function of the shard alone; whoever keeps records asks first (`still_held`).
 """
 
 from __future__ import annotations
@@ -25,12 +25,15 @@ from pathlib import Path
 
 from relabel.errors import FolderInUse, InputError
 from relabel.storage import Folder
+from relabel.storage_errors import is_missing
 from relabel.untrusted import record
 
 #: Seconds between two heartbeats, and without one after which a holder on another machine counts as dead.
 BEAT, DEAD = 5.0, 20.0
 #: Seconds between two looks at a holder.
 LOOK = 1.0
+#: Seconds since its last heartbeat for which people are told that a run on another machine is at work.
+SHOWN = 60.0
 
 
 @dataclass
@@ -86,15 +89,24 @@ class Lock:
     def check(self) -> None:
         """Raises FolderInUse where another run has taken the folder since."""
         if self._lost:
-            found = _newest(self._places)[1]
+            number, found = _newest(self._places)
+            if not number:
+                raise FolderInUse(
+                    self.folder.uri,
+                    "another run that took it and has ended; this run was taken for dead, e.g. since its machine slept",
+                    "one run at a time in a folder",
+                    "give the same command again: what the other finished is kept",
+                )
             raise _in_use(self.folder, found, "this run was taken for dead, e.g. since its machine slept")
 
     def release(self) -> None:
         self._stop.set()
         self._thread.join()
         with suppress(InputError):
+            lost, mine = self._is_anothers(), _name(self._generation)
             for name in self._places.names(suffix=".json"):
-                if name <= _name(self._generation):
+                ours = (holder := _holder(self._places, name)) is not None and holder.owner == self.owner
+                if ours or (name < mine and not lost):
                     self._places.remove(name)
         if self.folder.is_local:
             with suppress(OSError):  # a folder with files in it stays
@@ -102,12 +114,17 @@ class Lock:
                 if self._made_folder:
                     os.rmdir(self.folder.uri)
 
+    def _is_anothers(self) -> bool:
+        """Whether another run has taken the folder since; that one may have ended, and its number be gone or ours."""
+        number, holder = _newest(self._places)
+        return number != self._generation or (holder is not None and holder.owner != self.owner)
+
     def _beat(self) -> None:
         while not self._stop.wait(BEAT):
             self._holder.beats += 1
             self._holder.alive = _now()
             try:
-                if _newest(self._places)[0] > self._generation:
+                if self._is_anothers():
                     self._lost = True
                     if self._in_main:
                         _interrupt_main_thread()
@@ -143,6 +160,25 @@ def held(folder: Folder, log: Callable[[str], None] = print) -> Iterator[Lock]:
         del _held[folder.uri]
         _given_back.add(lock.owner)
         lock.release()
+
+
+def still_held(folder: Folder) -> None:
+    """Raises FolderInUse where this process held `folder` and another run has taken it; to be asked before a record of
+    the whole folder is written anew."""
+    if folder.uri in _held:
+        _held[folder.uri].check()
+
+
+def is_held(folder: Folder, now: float) -> bool:
+    """Whether a run is at work in `folder`, for people: of one on another machine its last sign of life decides, by the
+    clock of that machine and `now`, Unix seconds of this one."""
+    holder = _newest(folder / "lock")[1]
+    if holder is None or holder.lives is not None:
+        return holder is not None and holder.lives is True
+    try:
+        return now - datetime.fromisoformat(holder.alive).timestamp() < SHOWN
+    except ValueError:
+        return False
 
 
 def _taken(folder: Folder, log: Callable[[str], None]) -> Lock:
@@ -207,17 +243,26 @@ def _newest(places: Folder) -> tuple[int, Holder | None]:
     numbers = [int(name[:-5]) for name in places.names(suffix=".json") if name[:-5].isdecimal()]
     if not numbers:
         return 0, None
-    name = _name(max(numbers))
+    try:
+        return max(numbers), _holder(places, _name(max(numbers)))
+    except InputError as error:
+        if is_missing(error):  # freed meanwhile
+            return 0, None
+        raise
+
+
+def _holder(places: Folder, name: str) -> Holder | None:
+    """Who says in a lock that it is theirs, None where that is not readable."""
     try:
         values = places.read_json(name)
     except InputError as error:
-        if "no such file" in error.found or "no JSON" in error.found:  # freed meanwhile, or another's
-            return (0, None) if "no such file" in error.found else (max(numbers), None)
+        if "no JSON" in error.found:
+            return None
         raise
     try:
-        return max(numbers), record(Holder, values, f"{places.uri}/{name}")
+        return record(Holder, values, f"{places.uri}/{name}")
     except InputError:
-        return max(numbers), None
+        return None
 
 
 def _interrupt_main_thread() -> None:

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from relabel.ledger import PLAN, Marker, finished_shards, read_plan
+from relabel.lock import is_held
 from relabel.planning.estimate import ESTIMATE
 from relabel.progress import duration
 from relabel.storage import Folder
@@ -147,16 +148,16 @@ def _rate(rate: float) -> str:
 def run_lines(folder: Folder, record: Mapping[str, Any], now: float) -> Iterator[str]:
     """A whole run in words: its stages, its unfinished tables and trainings, what is left as planned."""
     state = f"finished {record['finished']}" if record.get("finished") else "not finished"
+    at_work = is_held(folder, now)
     yield f"{record['name']}: started {record['started']}, {state}"
     for stage in record["stages"]:
         took = f"{stage['seconds']:>9.1f} s"
         begun = stage.get("begun")
         if stage["finished"]:
             said = "done"
-        elif begun:
-            said = f"under way or interrupted, begun {duration(now - _seconds(begun))} ago"
         else:
-            said = "under way or interrupted"
+            said = "under way" if at_work else "interrupted"
+            said += f", begun {duration(now - _seconds(begun))} ago" if begun else ""
         yield f"  {stage['name']:<32} {took}  {said}"
     plans = folder.names(suffix=PLAN, recursive=True)
     for name in sorted({name.rpartition("/")[0] for name in plans}):
@@ -164,20 +165,26 @@ def run_lines(folder: Folder, record: Mapping[str, Any], now: float) -> Iterator
     for name, at in sorted(_trainings(folder).items()):
         yield f"  {name}: {_training(at)}"
     if not record.get("finished") and folder.exists(ESTIMATE):
-        left = planned_left(folder.read_json(ESTIMATE), record["stages"], now)
+        left = planned_left(folder.read_json(ESTIMATE), record["stages"], now if at_work else None)
         yield f"  as planned about {duration(left)} left in all"
 
 
-def planned_left(estimate: Mapping[str, Any], stages: Iterable[Mapping[str, Any]], now: float) -> float:
-    """Seconds that the plan gives to what is not finished, less what the stage under way took already."""
+def planned_left(estimate: Mapping[str, Any], stages: Iterable[Mapping[str, Any]], now: float | None) -> float:
+    """Seconds that the plan gives to what is not finished, less what was spent on it already.
+
+    Args:
+        now: Unix seconds while the run is at work; None where nobody is, and no time is spent.
+    """
     known = {stage["name"]: stage for stage in stages}
     left = 0.0
     for planned in estimate["stages"]:
         stage = known.get(planned["stage"], {})
         if stage.get("finished") or "done_seconds" in planned or planned["stage"] == "start":
             continue
-        since = now - _seconds(stage["begun"]) if stage.get("begun") else 0.0
-        left += max(0.0, planned["seconds"]["value"] - since)
+        spent = stage.get("seconds", 0.0)
+        if now is not None and stage.get("begun"):
+            spent += now - _seconds(stage["begun"])
+        left += max(0.0, planned["seconds"]["value"] - spent)
     return left
 
 

@@ -17,8 +17,12 @@ from relabel.errors import ConfigError, InputError
 SECRET = re.compile(r"(?:^|_)(?:SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIALS?|KEY)(?:_(?!PATH$|FILE$|DIR$)|$)")
 #: A shorter value is no secret, and would be found in half of all texts.
 SHORTEST = 12
-#: `scheme://user:password@host`, and a signed address's signature.
-IN_ADDRESS = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@]*@|([?&][\w-]*(?:signature|token|secret)=)[^&\s]+")
+#: `scheme://user:password@host`, where a password may hold `/` and `@` and `host:port/` is none; and a signed address's
+#: signature.
+IN_ADDRESS = re.compile(
+    r"(?i)\b([a-z][a-z0-9+.-]*://)(?:[^\s/:@]*:(?!\d+(?:/|\s|$))\S*@|[^\s/@]*@)"
+    r"|([?&][\w-]*(?:signature|token|secret)=)[^&\s]+"
+)
 HIDDEN = "***"
 
 

@@ -44,6 +44,7 @@ _BROKE_OFF = frozenset({18, 52, 55, 56})
 #: What a local file system refuses for want of room: what is wanted, what to do next.
 _NO_ROOM = ("room for the next file", "make room there and give the same command again: what is finished is kept")
 
+_MISSING = "no such file"
 _CHANGED = (
     "bytes that are not those that were written (a page has another checksum)",
     "the file as it was written",
@@ -64,7 +65,12 @@ def no_such_file(address: str, bucket_missing: bool) -> InputError:
     """The error for a file that has to be there."""
     if bucket_missing:
         return InputError(address, *_EXPLANATIONS["NO_SUCH_BUCKET"])
-    return InputError(address, "no such file", "an existing file", "check the address")
+    return InputError(address, _MISSING, "an existing file", "check the address")
+
+
+def is_missing(error: InputError) -> bool:
+    """Whether a file was looked for that is not there, and nothing else was wrong."""
+    return error.found == _MISSING
 
 
 def says_nothing(error: OSError) -> bool:

@@ -72,11 +72,11 @@ def finished(out: Folder, config: TrainingConfig, inputs: dict[str, Any], log: C
 
 
 def clear(out: Folder) -> None:
-    """Remove what a training left in `out`: record, checkpoints, supervision, models."""
-    for name in (RECORD, STARTED):
-        out.remove(name)
+    """Remove what a training left in `out`: record, checkpoints, supervision, models; last what says whose they are."""
+    out.remove(RECORD)
     for name in ("checkpoints", "supervision", "model", "adapter", "merged"):
         remove_tree(out / name)
+    out.remove(STARTED)
 
 
 def shown_counts(counts: dict[str, int]) -> str:

@@ -53,7 +53,12 @@ class Relay:
             self._pass_on()
 
     def _pass_on(self) -> None:
+        """Nothing where the board has ended: a training does not depend on what is told of it."""
         import ray
 
-        for line in ray.get(self.board.take.remote()):
+        try:
+            lines = ray.get(self.board.take.remote())
+        except ray.exceptions.RayError:
+            return
+        for line in lines:
             self._log(line)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pyarrow as pa
 import pytest
 
@@ -9,7 +11,7 @@ from jobs import poison
 from jobs.poison import Attempt, Guarded, forgive
 from jobs.set_aside import unreadable
 from relabel.engine import EngineDead
-from relabel.errors import RelabelError
+from relabel.errors import InputError, RelabelError
 from relabel.ledger import Segment, Shard
 from relabel.records import QUARANTINE
 from relabel.storage import Folder
@@ -216,6 +218,34 @@ def test_deaths_have_a_limit_and_a_new_start_knows_none(tmp_path, pairs, monkeyp
     forgive(out)
     rows, quarantined, _, deaths = until_done(work_that(lambda texts: None), pairs, out, monkeypatch)
     assert (rows.num_rows, quarantined.num_rows, deaths) == (ROWS - 2, 2, 0)
+
+
+def test_a_record_that_goes_while_deaths_are_counted_is_none(tmp_path, monkeypatch):
+    """Another worker finishes its shard and removes its record between the listing and the reading."""
+    out = Folder(tmp_path)
+    for shard in (3, 4):
+        out.write_json(poison._name(shard), asdict(Attempt(shard, deaths=1)))
+    listed = Folder.names
+
+    def names(folder: Folder, *arguments, **options) -> list[str]:
+        found = listed(folder, *arguments, **options)
+        out.remove(poison._name(3))
+        return found
+
+    monkeypatch.setattr(Folder, "names", names)
+    assert [attempt.shard for attempt in poison._attempts(out)] == [4]
+
+
+def test_a_store_that_does_not_answer_is_no_shard_without_deaths(tmp_path, pairs, monkeypatch):
+    """What workers died of is not forgotten: the error is the store's."""
+    monkeypatch.setattr(poison, "_started_again", lambda: True)
+
+    def refuse(folder: Folder, name: str) -> None:
+        raise InputError(folder.uri, "no server at the endpoint", "a server that answers")
+
+    monkeypatch.setattr(Folder, "read_json", refuse)
+    with pytest.raises(InputError, match="no server at the endpoint"):
+        Guarded(work_that(lambda texts: None), Folder(tmp_path), "judge")(pairs, SHARD)
 
 
 def test_bytes_that_are_no_utf8_are_quarantined_escaped(tmp_path, pairs):

@@ -38,6 +38,19 @@ def test_a_shard_that_ends_its_worker_each_time_is_an_error_to_act_on():
     assert "Next: run the same command again" in str(error)
 
 
+def test_a_worker_that_cannot_start_is_told_from_one_that_ended():
+    """Its last words hold the reason: Ray's message begins with where it was made."""
+    cause = ray.exceptions.RayTaskError(
+        "__init__", "Traceback\n" * 100 + "OutOfMemoryError: no room for the cache", "x"
+    )
+    cause._actor_id = "a1"
+    error = _cause(ray.exceptions.ActorDiedError(cause), "judge")
+    assert isinstance(error, RelabelError)
+    assert "judge: found workers that could not start (" in str(error)
+    assert "OutOfMemoryError: no room for the cache" in str(error)
+    assert "times" not in str(error)
+
+
 def test_a_day_without_a_shard_is_an_error_to_act_on():
     """Ray Data gives up by a class that is none of Ray's errors; a person is told what to look at."""
     error = _cause(ExecutionTimeoutError("no progress"), "judge")

@@ -15,7 +15,7 @@ import pytest
 
 from relabel import lock
 from relabel.errors import FolderInUse, InputError
-from relabel.lock import Holder, held
+from relabel.lock import Holder, held, is_held, still_held
 from relabel.storage import Folder
 
 HOLD = """
@@ -26,6 +26,9 @@ with held(Folder(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
 """
+
+#: 2026-01-01T12:00 UTC.
+NOON = 1767268800.0
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.integration)])
@@ -187,6 +190,58 @@ def test_who_was_taken_for_dead_notices_and_stops(folder, quick):
         signal.signal(signal.SIGINT, before)
     assert time.monotonic() - began[0] < 30, "the call that blocked was waited for"
     assert (folder / "lock").names() == ["00000002.json"]
+
+
+@pytest.mark.parametrize("later", [[], [1], [2]], ids=["nobody", "a third with its number", "a third"])
+def test_who_was_taken_for_dead_notices_also_when_the_other_has_ended(folder, quick, later):
+    """No number is left, or a later run's: it does not take the folder back, nor remove what is not its own."""
+
+    def sleep_while_another_comes_and_goes() -> None:
+        with held(folder):
+            (folder / "lock").remove("00000001.json")
+            for number in later:
+                put(folder, number, holder())
+            threading.Event().wait(60)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        said = "process 4711 on node-7" if later else "another run that took it and has ended"
+        with pytest.raises(FolderInUse, match=f"{said}.*this run was taken for dead"):
+            sleep_while_another_comes_and_goes()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (folder / "lock").names() == [f"{number:08d}.json" for number in later]
+
+
+def test_a_record_is_not_written_by_who_was_taken_for_dead(folder, quick):
+    """Who asks before writing is told; a folder that this process does not hold is nobody's affair."""
+    still_held(folder)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with held(folder) as mine:
+            still_held(folder)
+            put(folder, 2, holder())
+            while not mine._lost:
+                time.sleep(0.01)
+            with pytest.raises(FolderInUse, match="taken for dead"):
+                still_held(folder)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_people_are_told_whether_a_run_is_at_work(folder):
+    """On this machine the kernel knows; of another's run its last heartbeat tells, and nonsense is no sign of life."""
+    assert not is_held(folder, NOON)
+    with held(folder):
+        assert is_held(folder, NOON)
+    put(folder, 1, holder(machine=lock._machine(), pid=os.getpid(), born=1))
+    assert not is_held(folder, NOON)
+    put(folder, 1, holder(alive="2026-01-01T11:59:30+00:00"))
+    assert is_held(folder, NOON)
+    put(folder, 1, holder(alive="2026-01-01T11:58:30+00:00"))
+    assert not is_held(folder, NOON)
+    put(folder, 1, holder(alive="lately"))
+    assert not is_held(folder, NOON)
 
 
 def test_of_many_at_once_one_wins(folder, quick, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relabel.ledger import Marker, commit, plan_stage, read_shard
+from relabel.lock import held
 from relabel.records import QUARANTINE
 from relabel.run_status import planned_left, run_lines, status_of, table_lines, table_status
 from relabel.storage import Folder
@@ -82,11 +83,14 @@ def test_a_table_in_the_making_is_told_from_its_folder_on_s3(s3, make_pairs):
     record["stages"] = [{"name": "judge", "seconds": 0.0, "finished": None, "begun": "1970-01-01T02:45:00+00:00"}]
     text = "\n".join(run_lines(run, record, NOW))
     assert "judgements/lexical-1: 2 of 4 shards, 20 of 40 rows" in text
-    assert "under way or interrupted, begun 1 min 40 s ago" in text
+    assert "interrupted, begun 1 min 40 s ago" in text
+    with held(run):
+        assert "under way, begun 1 min 40 s ago" in "\n".join(run_lines(run, record, NOW))
 
 
 def test_what_is_left_as_planned_leaves_out_what_is_done():
-    """Finished stages cost nothing more, the one under way what is left of its plan."""
+    """Finished stages cost nothing more, the one under way what is left of its plan; where nobody is at work no time is
+    spent, and what an interrupted stage took is."""
     seconds = {"start": 10, "train-judge": 60, "judge": 100, "evaluate": 30}
     estimate = {"stages": [{"stage": name, "seconds": {"value": took}} for name, took in seconds.items()]}
     stages = [
@@ -94,3 +98,7 @@ def test_what_is_left_as_planned_leaves_out_what_is_done():
         {"name": "judge", "finished": None, "begun": "1970-01-01T02:45:40+00:00"},
     ]
     assert planned_left(estimate, stages, NOW) == 40 + 30
+    assert planned_left(estimate, stages, None) == 100 + 30
+    stages[1]["seconds"] = 25.0
+    assert planned_left(estimate, stages, NOW) == 15 + 30
+    assert planned_left(estimate, stages, None) == 75 + 30
