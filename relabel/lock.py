@@ -105,14 +105,18 @@ class Lock:
         with suppress(InputError):
             lost, mine = self._is_anothers(), _name(self._generation)
             for name in self._places.names(suffix=".json"):
-                ours = (holder := _holder(self._places, name)) is not None and holder.owner == self.owner
-                if ours or (name < mine and not lost):
-                    self._places.remove(name)
+                with suppress(InputError):  # another removes old ones as well
+                    if (name < mine and not lost) or self._is_mine(name):
+                        self._places.remove(name)
         if self.folder.is_local:
             with suppress(OSError):  # a folder with files in it stays
                 os.rmdir(self._places.uri)
                 if self._made_folder:
                     os.rmdir(self.folder.uri)
+
+    def _is_mine(self, name: str) -> bool:
+        holder = _holder(self._places, name)
+        return holder is not None and holder.owner == self.owner
 
     def _is_anothers(self) -> bool:
         """Whether another run has taken the folder since; that one may have ended, and its number be gone or ours."""
