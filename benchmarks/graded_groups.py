@@ -1,7 +1,7 @@
 """Tables for training benchmarks: groups of eight graded documents a query, real English, the same every time.
 
-Passages of TREC DL 2019 and 2020 where RELABEL_DATA points to them, else documents of the demo's collection: those
-graded for a question, filled up with others as not relevant.
+Passages of TREC DL 2019 and 2020 where RELABEL_DATA (else `../shared/data`) has them, else documents of the demo's
+collection: those graded for a question, filled up with others as not relevant.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def write_graded(out: Folder, pairs: int, kind: Literal["labels", "pairs"] = "la
     Args:
         kind: of the table: `labels` trains a re-ranker, on degrees from 0 to 1; `pairs` a judge, on the grades.
     """
-    data = Path(os.environ.get("RELABEL_DATA", "shared/data"))
+    data = Path(os.environ.get("RELABEL_DATA", "../shared/data"))
     here = all((data / year / "corpus.jsonl").exists() for year in YEARS)
     graded = [query for year in YEARS for query in _trec(data / year)] if here else _demo()
     random = np.random.default_rng(0)
