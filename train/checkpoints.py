@@ -15,6 +15,8 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,10 +177,13 @@ def _tensors_alone(place: Folder):
     before = os.environ.get(FORCED)
     os.environ[FORCED] = "1"  # stronger than the weights_only=False that DeepSpeed asks for
     try:
-        with torch.serialization.safe_globals([ZeroStageEnum, LossScaler, DynamicLossScaler, fragment_address]):
+        # Python 3.11.0 to 3.11.3 pickle an enum's member as `getattr(enum, name)`.
+        enums = (partial(_member, ZeroStageEnum), "builtins.getattr")
+        with torch.serialization.safe_globals([ZeroStageEnum, LossScaler, DynamicLossScaler, fragment_address, enums]):
             yield
     except pickle.UnpicklingError as error:
-        found = str(error).partition("Please file an issue")[0].strip().splitlines()
+        said = str(error).partition("Please file an issue")[0].partition("in the following error message.")
+        found = (said[2] or said[0]).strip().splitlines()  # torch tells first how one could load it all the same
         raise InputError(
             f"{place.uri}/{ENGINE}",
             f"a file with more than tensors in it ({' '.join(found)[:300]})",
@@ -189,6 +194,13 @@ def _tensors_alone(place: Folder):
         os.environ.pop(FORCED)
         if before is not None:
             os.environ[FORCED] = before
+
+
+def _member(allowed: type[Enum], kind: Any, name: Any) -> Enum:
+    """What stands for `getattr` in a checkpoint: members of one enum, and nothing else of anything."""
+    if kind is not allowed or name not in allowed.__members__:
+        raise pickle.UnpicklingError(f"Unsupported attribute {name!r} of {kind!r}")
+    return allowed[name]
 
 
 @contextmanager

@@ -1,9 +1,11 @@
 """The DeepSpeed engine: which ZeRO stage, checkpoints that bring the optimizer back, and how they are copied."""
 
 import os
+from functools import partial
 
 import pytest
 import torch
+from deepspeed.runtime.zero.config import ZeroStageEnum
 
 from relabel.errors import InputError
 from relabel.storage import Folder
@@ -68,8 +70,10 @@ def test_a_checkpoint_brings_the_optimizer_back(one_worker, tmp_path):
     assert all(torch.equal(found[name], saved[name]) for name in saved)
 
 
-def test_a_checkpoint_that_would_run_something_is_refused(one_worker, tmp_path):
-    """Whoever can write into a run folder cannot run code by it: a pickle in a checkpoint is not unpickled."""
+@pytest.mark.parametrize("way", ["a call", "an attribute of a class that is allowed"])
+def test_a_checkpoint_that_would_run_something_is_refused(one_worker, tmp_path, way):
+    """Whoever can write into a run folder cannot run code by it: a pickle in a checkpoint is not unpickled. An enum's
+    member is, in the way that some versions of Python write it."""
     config = TrainingConfig(batch=4, micro_batch=4)
     model = torch.nn.Linear(8, 1)
     engine = build_engine(model, [{"params": list(model.parameters()), "lr": 0.05}], config, "float32")
@@ -79,10 +83,17 @@ def test_a_checkpoint_that_would_run_something_is_refused(one_worker, tmp_path):
 
     class Bomb:
         def __reduce__(self):
-            return os.system, (f"touch {ran}",)
+            return (os.system, (f"touch {ran}",)) if way == "a call" else (getattr, (ZeroStageEnum, "__init__"))
+
+    class Member:
+        def __reduce__(self):
+            return getattr, (ZeroStageEnum, "gradients")
 
     (file,) = (tmp_path / "checkpoints").rglob("*_model_states.pt")
-    values = torch.load(file, weights_only=True)
+    with torch.serialization.safe_globals([(partial(checkpoints._member, ZeroStageEnum), "builtins.getattr")]):
+        values = torch.load(file, weights_only=True)
+    torch.save(values | {"stage": Member()}, file)
+    checkpoints.restore(folder, engine, state)
     torch.save(values | {"bomb": Bomb()}, file)
     with pytest.raises(InputError, match="a file with more than tensors in it"):
         checkpoints.restore(folder, engine, state)
