@@ -45,9 +45,9 @@ class Comparison:
 
 
 def _ratio(result: dict[str, Any]) -> str:
-    ratios, texts = result["ratio"], f" ({result['texts']})" if "texts" in result else ""
-    named = ratios if isinstance(ratios, dict) else {"": ratios}
-    return ", ".join(f"{name}: {ratio}" if name else f"{ratio}" for name, ratio in named.items()) + texts
+    ratios = result["ratio"]
+    found = ", ".join(f"{name}: {ratio}" for name, ratio in ratios.items()) if isinstance(ratios, dict) else f"{ratios}"
+    return f"{found} ({result['texts']})" if "texts" in result else found
 
 
 def _alternatives(result: dict[str, Any]) -> str:

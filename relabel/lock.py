@@ -106,7 +106,7 @@ class Lock:
             lost, mine = self._is_anothers(), _name(self._generation)
             for name in self._places.names(suffix=".json"):
                 with suppress(InputError):  # another removes old ones as well
-                    if (name < mine and not lost) or self._is_mine(name):
+                    if self._is_mine(name) if lost else name <= mine:
                         self._places.remove(name)
         if self.folder.is_local:
             with suppress(OSError):  # a folder with files in it stays

@@ -61,6 +61,14 @@ def put(folder: Folder, number: int, value: Holder) -> None:
 
 
 @pytest.fixture
+def interruptible():
+    """SIGINT raises KeyboardInterrupt: a runner of tests may ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def other_process(folder):
     """Another process that holds the folder."""
     process = subprocess.Popen([sys.executable, "-c", HOLD, folder.uri], stdout=subprocess.PIPE, text=True)
@@ -172,7 +180,7 @@ def test_a_lock_that_cannot_be_read_is_watched_like_any_other(folder, quick, con
         assert (folder / "lock").names() == ["00000003.json"]
 
 
-def test_who_was_taken_for_dead_notices_and_stops(folder, quick):
+def test_who_was_taken_for_dead_notices_and_stops(folder, quick, interruptible):
     """A run that slept finds another's number at its next heartbeat: it is interrupted at once, and says why."""
     began: list[float] = []
 
@@ -182,18 +190,14 @@ def test_who_was_taken_for_dead_notices_and_stops(folder, quick):
             began.append(time.monotonic())
             threading.Event().wait(60)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a runner of tests may ignore it
-    try:
-        with pytest.raises(FolderInUse, match="this run was taken for dead"):
-            sleep_and_be_taken_over()
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(FolderInUse, match="this run was taken for dead"):
+        sleep_and_be_taken_over()
     assert time.monotonic() - began[0] < 30, "the call that blocked was waited for"
     assert (folder / "lock").names() == ["00000002.json"]
 
 
 @pytest.mark.parametrize("later", [[], [1], [2]], ids=["nobody", "a third with its number", "a third"])
-def test_who_was_taken_for_dead_notices_also_when_the_other_has_ended(folder, quick, later):
+def test_who_was_taken_for_dead_notices_also_when_the_other_has_ended(folder, quick, interruptible, later):
     """No number is left, or a later run's: it does not take the folder back, nor remove what is not its own."""
 
     def sleep_while_another_comes_and_goes() -> None:
@@ -203,13 +207,9 @@ def test_who_was_taken_for_dead_notices_also_when_the_other_has_ended(folder, qu
                 put(folder, number, holder())
             threading.Event().wait(60)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        said = "process 4711 on node-7" if later else "another run that took it and has ended"
-        with pytest.raises(FolderInUse, match=f"{said}.*this run was taken for dead"):
-            sleep_while_another_comes_and_goes()
-    finally:
-        signal.signal(signal.SIGINT, before)
+    said = "process 4711 on node-7" if later else "another run that took it and has ended"
+    with pytest.raises(FolderInUse, match=f"{said}.*this run was taken for dead"):
+        sleep_while_another_comes_and_goes()
     assert (folder / "lock").names() == [f"{number:08d}.json" for number in later]
 
 
