@@ -29,7 +29,7 @@ $(VENV)/.ready: $(LOCK) locks/overrides-cpu.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11 to 3.13 is needed, this is %d.%d: make PYTHON=python3.11 ..." % sys.version_info[:2])'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(RUN) -m pip install --quiet uv==$(shell sed -n 's/^uv==//p' $(LOCK))
-	$(VENV)/bin/uv pip install --quiet --python $(RUN) --requirement $(LOCK) --override locks/overrides-cpu.txt
+	$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(RUN) --requirement $(LOCK) --override locks/overrides-cpu.txt
 	$(VENV)/bin/uv pip install --quiet --python $(RUN) --no-deps --editable .
 	touch $@
 

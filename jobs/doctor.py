@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
+from importlib.util import cache_from_source, find_spec
 from typing import Literal, NamedTuple
 
 from jobs.ray_doors import concerns
@@ -17,6 +17,8 @@ from relabel.models import PACKAGE_MODELS, cache_folder
 
 #: Least shared memory for Ray's object store, GiB.
 SHARED_MEMORY_GIB = 1
+#: Packages whose import takes most of a worker's start.
+IMPORTED = ("ray", "torch", "transformers", "vllm")
 AWS_VARIABLES = (
     "AWS_ENDPOINT_URL_S3",
     "AWS_ENDPOINT_URL",
@@ -83,6 +85,20 @@ def examine_packages() -> Iterator[Finding]:
     else:
         yield Finding(
             "missing", "vllm: install the extra `cpu` or `gpu`; --engine transformers and lexical work without"
+        )
+    yield from _bytecode()
+
+
+def _bytecode() -> Iterator[Finding]:
+    """A finding where every process would compile what it imports: no bytecode is there, and none will be written."""
+    origins = {name: spec.origin for name in IMPORTED if (spec := find_spec(name)) and spec.origin}
+    bare = [name for name, origin in origins.items() if not os.path.exists(cache_from_source(origin))]
+    folders = sorted({os.path.dirname(os.path.dirname(origins[name])) for name in bare})
+    if bare and (sys.dont_write_bytecode or not all(os.access(folder, os.W_OK) for folder in folders)):
+        yield Finding(
+            "warning",
+            f"{', '.join(bare)} without bytecode, and nobody writes it: each worker compiles them as it starts and is "
+            f"up two to three times later; run `python -m compileall -q {' '.join(folders)}` as who installed them",
         )
 
 

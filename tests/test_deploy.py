@@ -203,7 +203,7 @@ def test_the_image_installs_the_lock_and_nothing_else():
     assert len(installs) == 3
     uv = next(line for line in (ROOT / "locks" / "cpu.txt").read_text().splitlines() if line.startswith("uv=="))
     assert installs[0].split() == ["--no-cache-dir", uv]
-    assert installs[1].split() == ["--system", "--no-cache", "--requirement", "locks/gpu.txt"]
+    assert installs[1].split() == ["--system", "--no-cache", "--compile-bytecode", "--requirement", "locks/gpu.txt"]
     assert installs[2].split() == ["--system", "--no-cache", "--no-deps", "."]
     assert text.index("locks/gpu.txt") < text.index("--no-deps .") < text.index("relabel doctor --packages")
     exact = [one for one in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["gpu"]] if "==" in one]

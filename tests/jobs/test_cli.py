@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from dataclasses import asdict
 
 import pytest
@@ -140,6 +141,17 @@ def test_doctor_never_prints_a_secret(capsys, monkeypatch):
     text = capsys.readouterr().out
     assert "AWS_SECRET_ACCESS_KEY" in text
     assert "do-not-show-me" not in text
+
+
+@pytest.mark.parametrize(("never_written", "warned"), [(True, True), (False, False)])
+def test_doctor_warns_where_every_process_would_compile(capsys, monkeypatch, tmp_path, never_written, warned):
+    """Packages without bytecode, as uv installs them, are told with what to type where Python will write none."""
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", never_written)
+    main(["doctor", "--packages"])
+    text = capsys.readouterr().out
+    assert ("python -m compileall -q" in text) == warned
+    assert ("ray, torch, transformers, vllm without bytecode" in text) == warned
 
 
 def test_nested_keys_are_explained(capsys):
