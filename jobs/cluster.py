@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def _start(logical: int, log: Callable[[str], None]) -> None:
     show_workers = os.environ.get("RELABEL_WORKER_LOGS") == "1"
     for tried in range(1, START_TRIES + 1):
         try:
-            with _patience(log), nullcontext() if show_workers else _no_log_monitor():
+            with _patience(log), _few_processes(show_workers):
                 ray.init(
                     address="local",  # never a cluster that happens to run on this machine
                     num_cpus=logical,
@@ -151,14 +151,19 @@ def _check_alive(node: Any) -> None:
     raise _NodeEnded(said[0][-500:] if said else f"no word in {log}")
 
 
-def _no_log_monitor() -> AbstractContextManager[None]:
-    """In here Ray starts no process that reads all log files ten times a second to show them to a driver.
+@contextmanager
+def _few_processes(show_workers: bool) -> Iterator[None]:
+    """In here Ray starts neither autoscaler nor dashboard, nor what reads all log files ten times a second.
 
-    Ray starts it also where nobody is shown anything; it takes a hundredth of a core, and a second to start.
+    They are of no use on one machine, or, the last, to nobody but a driver that shows what workers print. Ray starts
+    them all the same; each imports Ray's Python as it starts, and takes a part of a core for good.
     """
     from ray._private.node import Node
 
-    return _replaced(Node, "start_log_monitor", lambda self: None)
+    with ExitStack() as replaced:
+        for name in ("start_monitor", "start_api_server", *(() if show_workers else ("start_log_monitor",))):
+            replaced.enter_context(_replaced(Node, name, lambda self, **options: None))
+        yield
 
 
 @contextmanager
