@@ -143,11 +143,15 @@ def test_doctor_never_prints_a_secret(capsys, monkeypatch):
     assert "do-not-show-me" not in text
 
 
-@pytest.mark.parametrize(("never_written", "warned"), [(True, True), (False, False)])
-def test_doctor_warns_where_every_process_would_compile(capsys, monkeypatch, tmp_path, never_written, warned):
-    """Packages without bytecode, as uv installs them, are told with what to type where Python will write none."""
-    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
-    monkeypatch.setattr(sys, "dont_write_bytecode", never_written)
+@pytest.mark.parametrize(
+    ("elsewhere", "unwritten", "warned"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_doctor_warns_where_every_process_would_compile(capsys, monkeypatch, tmp_path, elsewhere, unwritten, warned):
+    """Packages without bytecode, as uv installs them where it is not asked, are told with what to type where Python
+    will write none; those of `make environment` have it."""
+    if elsewhere:
+        monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", unwritten)
     main(["doctor", "--packages"])
     text = capsys.readouterr().out
     assert ("python -m compileall -q" in text) == warned
