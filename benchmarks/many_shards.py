@@ -45,6 +45,8 @@ WANTED = {"local": 60, "s3": 120}
 WANTED_MIB = 2048
 #: Processes that the fake actors' threads share, and how many shards such a process takes at once.
 PROCESSES, TAKEN_AT_ONCE = 2, 50
+#: Threads of such a process that judge or commit at once.
+AT_WORK = 4
 
 
 def main(arguments: list[str] | None = None) -> dict:
@@ -169,8 +171,11 @@ def _fake_actors(
 
 
 def _host(config: JudgeConfig, plan: Plan, pairs: Folder, out: Folder, threads: int, wanted: Any, made: Any) -> None:
-    """Fake actors as threads: each takes a shard, sleeps as if it judged, and commits rows that were judged before."""
-    worker = JudgeWorker(config, plan.task_id)
+    """Fake actors as threads: each takes a shard, sleeps as if it judged, then judges without a model and commits.
+
+    `AT_WORK` of them do so at once: hundreds that wait for one interpreter spend it on handing it over.
+    """
+    worker, at_work = JudgeWorker(config, plan.task_id), threading.BoundedSemaphore(AT_WORK)
     chance, lock, waiting = random.Random(os.getpid()), threading.Lock(), []
 
     def next_shard() -> int | None:
@@ -188,8 +193,9 @@ def _host(config: JudgeConfig, plan: Plan, pairs: Folder, out: Folder, threads: 
             started = time.time()
             time.sleep(chance.expovariate(1.0))
             shard = plan.shards[number]
-            judged = worker(read_shard(pairs, shard), shard)
-            made.put(json.dumps(asdict(commit(out, shard, plan.task_id, *judged, started, time.time()))))
+            with at_work:
+                judged = worker(read_shard(pairs, shard), shard)
+                made.put(json.dumps(asdict(commit(out, shard, plan.task_id, *judged, started, time.time()))))
 
     actors = [threading.Thread(target=actor) for _ in range(threads)]
     for one in actors:
