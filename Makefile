@@ -5,6 +5,8 @@ RUN := $(VENV)/bin/python
 LOCK := locks/cpu.txt
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+# Where Python writes no bytecode, each worker would compile all that it imports as it starts.
+export UV_COMPILE_BYTECODE ?= 1
 
 .PHONY: demo test test-unit test-long chaos environment lint lock lock-gpu benchmarks clean
 
@@ -29,7 +31,7 @@ $(VENV)/.ready: $(LOCK) locks/overrides-cpu.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11 to 3.13 is needed, this is %d.%d: make PYTHON=python3.11 ..." % sys.version_info[:2])'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(RUN) -m pip install --quiet uv==$(shell sed -n 's/^uv==//p' $(LOCK))
-	$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(RUN) --requirement $(LOCK) --override locks/overrides-cpu.txt
+	$(VENV)/bin/uv pip install --quiet --python $(RUN) --requirement $(LOCK) --override locks/overrides-cpu.txt
 	$(VENV)/bin/uv pip install --quiet --python $(RUN) --no-deps --editable .
 	touch $@
 
