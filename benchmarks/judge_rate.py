@@ -2,8 +2,9 @@
 
 The judge stage against one bare `vllm.LLM.generate` call over the same pairs' prompts, with the same engine options,
 environment and dtype: in an actor of a Ray that does nothing else, and in a process without Ray. On two cores Ray's
-own daemons take some of the engine's time; the first ratio leaves them out, the second has them in. A third bare side
-(`--bare as-it-comes`) is vLLM in a process without Ray with the options and the environment that it chooses itself.
+own daemons take some of the engine's time; the first ratio leaves them out, the second has them in, and with
+`--threads 1` they have the other core, as on any machine with more. A third bare side (`--bare as-it-comes`) is vLLM in
+a process without Ray with the options and the environment that it chooses itself.
 
 On CPU all sides live at once and take turns of eight seconds (`benchmarks.turns`), because shared machines are slower
 in one minute than in the next; on GPU, whose memory one engine takes, they run one after the other. The order flips
@@ -84,6 +85,7 @@ def main(arguments: list[str] | None = None) -> dict | None:
     parser.add_argument("--turn-seconds", type=float, help="0: one after the other; default: 8, on GPU 0")
     parser.add_argument("--shard-rows", type=int, help="rows a shard; default: what the judge chooses")
     parser.add_argument("--actors", type=int, default=1, help="engines of the pipeline, which share the cores")
+    parser.add_argument("--threads", type=int, help="compute threads an engine, on CPU; default: all cores")
     parser.add_argument("--bare", nargs="+", choices=BARE, default=["bare-in-ray", "bare"], help="the other sides")
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--prompt", help="default: graded-0-3; of `shared` graded-0-3-passage-first")
@@ -117,6 +119,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict:
         kv_cache_gib=options.kv_cache_gib or (1 if shared else 2),
         shard_rows=options.shard_rows or (options.pairs if shared else None),
         actors=options.actors,
+        threads=options.threads,
     )
     prompts, longest, label_ids = prompts_of(config, in_order_of_the_pipeline=not shared)
     tokens = sum(map(len, prompts))
@@ -152,6 +155,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict:
         "ratios": {BARE[bare]: found for bare, found in ratios.items()},
         "turn_seconds": turn_seconds,
         "actors": options.actors,
+        "threads": None if config.on_gpu else config.compute_threads,
         "seconds": {side: [round(run[side], 2) for run in runs] for side in sides},
         "tokens_per_second": {side: round(tokens / statistics.median(run[side] for run in runs)) for side in sides},
         "pairs": options.pairs,

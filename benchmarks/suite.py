@@ -83,11 +83,24 @@ def _requests(result: dict[str, Any]) -> str:
 COMPARISONS = (
     Comparison(
         "judge-alike",
-        "the judge stage against one bare `vllm.LLM.generate` call over the same prompts: as vLLM comes, and with the "
-        "judge's options and environment",
+        "the judge stage against one bare `vllm.LLM.generate` call over the same prompts, with the judge's options and "
+        "environment",
         "≥ 0.97 of its speed",
-        "judge_rate --pairs 768 --repetitions 2 --prompt terse-0-3 --max-document-tokens 96 "
-        "--bare as-it-comes bare-in-ray bare",
+        "judge_rate --pairs 768 --repetitions 2 --prompt terse-0-3 --max-document-tokens 96",
+        _ratio,
+    ),
+    Comparison(
+        "judge-one-thread",
+        "the same with one compute thread, so that Ray's processes have the other core",
+        "≥ 0.97 of its speed",
+        "judge_rate --pairs 384 --repetitions 1 --threads 1 --prompt terse-0-3 --max-document-tokens 96",
+        _ratio,
+    ),
+    Comparison(
+        "judge-as-it-comes",
+        "the judge stage against one bare `vllm.LLM.generate` call over the same prompts, as vLLM comes",
+        "≥ 0.97 of its speed",
+        "judge_rate --pairs 128 --repetitions 1 --prompt terse-0-3 --max-document-tokens 96 --bare as-it-comes",
         _ratio,
     ),
     Comparison(
