@@ -90,10 +90,10 @@ COMPARISONS = (
         _ratio,
     ),
     Comparison(
-        "judge-one-thread",
-        "the same with one compute thread, so that Ray's processes have the other core",
+        "judge-two-engines",
+        "the same, two engines of a thread each in the stage against the one of two threads",
         "≥ 0.97 of its speed",
-        "judge_rate --pairs 384 --repetitions 1 --threads 1 --prompt terse-0-3 --max-document-tokens 96",
+        "judge_rate --pairs 768 --repetitions 1 --actors 2 --shard-rows 96 --prompt terse-0-3 --max-document-tokens 96",
         _ratio,
     ),
     Comparison(
@@ -172,6 +172,13 @@ COMPARISONS = (
         "the same, 128 pairs a step",
         "≥ 1.6 ×",
         "reranker_training --compare workers --pairs 1280 --batch 128 --warm-up 1 --repetitions 2",
+        _ratio,
+    ),
+    Comparison(
+        "reranker-workers-256",
+        "the same, 256 pairs a step: groups of eight of 32 queries",
+        "≥ 1.6 ×",
+        "reranker_training --compare workers --pairs 2560 --batch 256 --warm-up 1 --repetitions 2",
         _ratio,
     ),
     Comparison(

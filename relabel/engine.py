@@ -40,7 +40,9 @@ class EngineConfig(Config):
     Attributes:
         dtype: `auto` takes bfloat16 where the hardware computes in it, else float32; an encoder that judges: float32.
         shard_rows: rows a shard, the unit of work; null: chosen from engine and hardware, and printed.
-        actors: actors with an engine each; a fixed pool, among which cores are divided on CPU.
+        actors: actors with an engine each; a fixed pool, among which cores are divided on CPU. There a small judge is a
+            little faster with an engine a core, whose threads do not wait for each other; but all of them start at once
+            and each holds the model (docs/experiments.md).
         num_gpus: GPUs an actor; null: 1 × `tensor_parallel_size` where the cluster has GPUs, else 0.
         num_cpus: logical CPUs an actor reserves.
         threads: compute threads an actor on CPU; null: all cores divided by `actors`.
