@@ -44,7 +44,7 @@ lock: $(VENV)/.ready ## resolve the CPU environment anew; the lock holds version
 lock-gpu: $(VENV)/.ready ## resolve the GPU extra without installing it
 	locks/make gpu
 
-benchmarks: $(VENV)/.ready ## all comparisons, about three hours; makes the table of docs/benchmarks.md
+benchmarks: $(VENV)/.ready ## all comparisons, about four hours; makes the table of docs/benchmarks.md
 	$(VENV)/bin/uv pip install --quiet --python $(RUN) --no-deps --requirement locks/benchmarks.txt
 	$(RUN) -m benchmarks.suite
 

@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> dict | None:
     parser.add_argument("--turn-seconds", type=float, help="0: one after the other; default: 8, on GPU 0")
     parser.add_argument("--shard-rows", type=int, help="rows a shard; default: what the judge chooses")
     parser.add_argument("--actors", type=int, default=1, help="engines of the pipeline, which share the cores")
-    parser.add_argument("--threads", type=int, help="compute threads an engine, on CPU; default: all cores")
+    parser.add_argument("--threads", type=int, help="of each engine, on CPU; default: all cores / engines")
     parser.add_argument("--bare", nargs="+", choices=BARE, default=["bare-in-ray", "bare"], help="the other sides")
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--prompt", help="default: graded-0-3; of `shared` graded-0-3-passage-first")

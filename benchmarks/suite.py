@@ -3,7 +3,7 @@
 `docs/benchmarks.json` keeps the last result of each comparison on each kind of machine with its date and command; the
 table of `docs/benchmarks.md` is made of it and of nothing else. One that was not asked for keeps the results it had.
 
-Run: `python -m benchmarks.suite` (about three hours on two cores), `… --only data-plane judge-alike`, `… --list`.
+Run: `python -m benchmarks.suite` (about four hours on two cores), `… --only data-plane judge-alike`, `… --list`.
 """
 
 from __future__ import annotations
