@@ -3,8 +3,9 @@
 Both sides train the same encoder on the same graded pairs with the same loss, batch, learning rate, schedule and length
 limit, one epoch without validation, each in a process of its own; they take turns and the order flips every time. The
 Trainer is that of sentence-transformers, used as its documentation shows it. All compute in the dtype that ours chooses
-on this machine, bfloat16 or float32; the Trainer also in the other one, and the better of its two counts. With
-`--compare workers` it is one one-core worker of ours against two, the same batch in all.
+on this machine, bfloat16 or float32; the Trainer also in the other one, and the better of its two counts (one that was
+not half as fast as the other the first time is not run again: on cores without bfloat16 arithmetic it takes minutes).
+With `--compare workers` it is one one-core worker of ours against two, the same batch in all.
 
 What is timed: the steps alone, waiting for their rows included, from the end of the `--warm-up` steps on; on both sides
 without start-up, validation or export. Memory is the greatest sum of all processes of a side (Ray's included), without
@@ -36,6 +37,8 @@ from relabel.storage import Folder
 from relabel.tables import read_whole
 
 WANTED = {"trainer": 1.5, "workers": 1.6}
+#: The Trainer in the dtype that ours would not choose.
+OTHER_DTYPE = "trainer, other dtype"
 #: Side → its options. The Trainer's own default is the model's dropout, 0.1.
 SIDES = {
     "trainer": {
@@ -43,7 +46,7 @@ SIDES = {
         "trainer": ["--side", "trainer"],
         "ours, dropout 0.1": ["--side", "ours", "--dropout", "0.1"],
         "trainer, dropout 0.1 (its default)": ["--side", "trainer", "--dropout", "0.1"],
-        "trainer, other dtype": ["--side", "trainer", "--dtype", "other", "--max-steps", "10"],
+        OTHER_DTYPE: ["--side", "trainer", "--dtype", "other", "--max-steps", "10"],
     },
     "workers": {
         "one worker": ["--side", "ours", "--threads", "1", "--workers", "1"],
@@ -90,21 +93,23 @@ def compare(options: argparse.Namespace) -> dict:
     sides = {name: side for name, side in SIDES[options.compare].items() if name in (options.sides or [name])}
     runs: list[dict[str, dict]] = []
     for repetition in range(options.repetitions):
-        order = list(sides) if repetition % 2 == 0 else list(reversed(sides))
+        order = [name for name in sides if name != OTHER_DTYPE or not runs or may_be_better(runs[0])]
+        order = order if repetition % 2 == 0 else order[::-1]
         runs.append({name: run_side("reranker_training", options, SHARED, sides[name]) for name in order})
         print(json.dumps(runs[-1]), flush=True)
-    rates = {name: statistics.median(run[name]["pairs_per_second"] for run in runs) for name in sides}
+    found = {name: [run[name] for run in runs if name in run] for name in sides}
+    rates = {name: statistics.median(run["pairs_per_second"] for run in found[name]) for name in sides}
     ratios = ratios_of(options.compare, runs)
     return {
         "benchmark": "reranker_training",
         "compare": options.compare,
-        "ratio": {name: round(statistics.median(found), 3) for name, found in ratios.items()},
-        "holds": bool(ratios) and all(statistics.median(found) >= WANTED[options.compare] for found in ratios.values()),
-        "ratios": {name: [round(one, 3) for one in found] for name, found in ratios.items()},
+        "ratio": {name: round(statistics.median(each), 3) for name, each in ratios.items()},
+        "holds": bool(ratios) and all(statistics.median(each) >= WANTED[options.compare] for each in ratios.values()),
+        "ratios": {name: [round(one, 3) for one in each] for name, each in ratios.items()},
         "pairs_per_second": {name: round(rate, 2) for name, rate in rates.items()},
-        "peak_mib": {name: round(max(run[name]["peak_mib"] for run in runs)) for name in sides},
-        "loss_at_first_and_last": {name: runs[-1][name]["loss"] for name in sides},
-        "steps_timed": {name: runs[-1][name]["steps"] for name in sides},
+        "peak_mib": {name: round(max(run["peak_mib"] for run in found[name])) for name in sides},
+        "loss_at_first_and_last": {name: found[name][-1]["loss"] for name in sides},
+        "steps_timed": {name: found[name][-1]["steps"] for name in sides},
         "mean_tokens": next((run["mean_tokens"] for run in runs[-1].values() if "mean_tokens" in run), None),
         **{name: getattr(options, name) for name in ("loss", "batch", "max_length", "learning_rate", "model")},
         "load_average": os.getloadavg()[0],
@@ -112,8 +117,15 @@ def compare(options: argparse.Namespace) -> dict:
     }
 
 
+def may_be_better(first: dict[str, dict]) -> bool:
+    """Whether the Trainer's other dtype, after a first run of all sides, is worth another: half as fast at least."""
+    if not {"trainer", OTHER_DTYPE} <= first.keys():
+        return True
+    return first[OTHER_DTYPE]["pairs_per_second"] >= first["trainer"]["pairs_per_second"] / 2
+
+
 def ratios_of(compared: str, runs: list[dict[str, dict]]) -> dict[str, list[float]]:
-    """Ours over theirs in each run, with the same dropout; where both dtypes ran, over the better of the two.
+    """Ours over theirs in each run, with the same dropout; where both dtypes ran in it, over the better of the two.
 
     A comparison of which a side did not run (`--sides`) is left out.
     """
@@ -124,7 +136,7 @@ def ratios_of(compared: str, runs: list[dict[str, dict]]) -> dict[str, list[floa
             if len(rates) == 2:
                 found.setdefault("two workers / one", []).append(rates["two workers"] / rates["one worker"])
             continue
-        trainers = [rate for name, rate in rates.items() if name in ("trainer", "trainer, other dtype")]
+        trainers = [rate for name, rate in rates.items() if name in ("trainer", OTHER_DTYPE)]
         if trainers and "ours" in rates:
             found.setdefault("ours / trainer", []).append(rates["ours"] / max(trainers))
         default = "trainer, dropout 0.1 (its default)"
