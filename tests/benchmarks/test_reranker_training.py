@@ -35,8 +35,8 @@ def test_a_dtype_that_cannot_win_runs_once(monkeypatch, rate, turns):
         return {"pairs_per_second": rates[name], "peak_mib": 1.0, "loss": [0.7, 0.6], "steps": 8}
 
     monkeypatch.setattr(reranker_training, "run_side", side)
-    options = argparse.Namespace(compare="trainer", sides=list(rates), repetitions=3, model="m")
-    options = argparse.Namespace(**vars(options), loss="bce", batch=16, max_length=256, learning_rate=5e-5)
+    training = {"model": "m", "loss": "bce", "batch": 16, "max_length": 256, "learning_rate": 5e-5}
+    options = argparse.Namespace(compare="trainer", sides=list(rates), repetitions=3, **training)
     result = reranker_training.compare(options)
     assert ran.count(OTHER_DTYPE) == turns
     assert ran.count("ours") == ran.count("trainer") == 3
